@@ -1,0 +1,96 @@
+"""Briefs: what an agent is told. Nothing of the dev or test exams stands in one but dev's scores by cell."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from agents.replies import Diagnosis, Level, Plan
+
+
+class Brief(BaseModel):
+    """Base of all that is told to an agent: frozen and closed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Tally(Brief):
+    """Attempts in one skill × level cell."""
+
+    skill: str
+    level: Level = None
+    tried: int
+    passed: int
+    tokens: int = 0
+    """Tokens of prompts and completions that these attempts cost; 0 where it is not known."""
+
+
+class CellBrief(Brief):
+    """One skill × level cell of the practice problems."""
+
+    skill: str
+    level: Level = None
+    share: float
+    """Its share of the dev exam, 0 to 1."""
+    left: int | None = None
+    """Practice problems never sampled so far; None where they never run out."""
+    demonstrations: int = 0
+    """Demonstrations whose problem belongs to the cell, where that is known."""
+
+
+class RoundBrief(Brief):
+    """One round of the history, the discarded and failed ones included. Round 0 has no plan."""
+
+    round: int
+    status: str
+    """start, kept, discarded or failed."""
+    reason: str = ""
+    plan: Plan | None = None
+    dev: float | None = None
+    dev_cells: tuple[Tally, ...] = ()
+    samples: tuple[Tally, ...] = ()
+    """What this round's sampler tried and what every verifier passed, before de-duplication."""
+    probe: tuple[Tally, ...] = ()
+    """Greedy attempts at fresh practice problems after the round's decision."""
+    examples_kept: int = 0
+    tokens_sampled: int = 0
+    tokens_trained: int = 0
+
+
+class BudgetLeft(Brief):
+    """What may still be spent; None where the objective sets no limit."""
+
+    rounds: int | None = None
+    tokens: int | None = None
+    seconds: float | None = None
+
+
+class PlanBrief(Brief):
+    """All that an orchestrator plans from."""
+
+    objective: str
+    cells: tuple[CellBrief, ...]
+    history: tuple[RoundBrief, ...]
+    diagnosis: Diagnosis | None = None
+    budget: BudgetLeft = BudgetLeft()
+    samples_per_round: int = 6000
+    """Samples that a round of ordinary size draws; a plan may ask for less."""
+    epochs: float = 1.0
+    """Passes over the training mix that a round of ordinary size makes."""
+    start: str = "best"
+    """Where training starts from, when the objective fixes it."""
+
+
+class Evidence(Brief):
+    """One attempt of the probe, as the diagnosis sees it: a practice problem, so it may be quoted."""
+
+    skill: str
+    level: Level = None
+    prompt: str
+    answer: str
+    response: str
+    correct: bool
+    finish: str
+    kind: str = ""
+    """For a wrong attempt: what a program could tell of it (see FailureMode.kind)."""
+    detail: str = ""
+    """The first wrong step, where the working can be checked."""

@@ -1,0 +1,72 @@
+"""Engines: how models run. A job goes in, batches of completions come out as they finish."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class EngineError(Exception):
+    """An engine cannot run the job: one line that names what is wrong and the mend."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt to be completed once; `key` names the completion."""
+
+    key: str
+    prompt: str
+
+
+@dataclass(frozen=True)
+class SamplingJob:
+    """What an engine is asked to do. The same job gives the same keys and counts under every engine."""
+
+    model: str
+    """A model folder or id."""
+    requests: tuple[Request, ...]
+    temperature: float
+    """0 is greedy."""
+    max_new_tokens: int
+    seed: int
+    done: frozenset[str] = field(default_factory=frozenset)
+    """Keys that need no completion any more: an earlier launch has them."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What the model wrote for one request, without the end-of-text token."""
+
+    key: str
+    text: str
+    finish: str
+    """stop, length or error."""
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Engine(Protocol):
+    """A way to run models."""
+
+    engine_seconds: float
+    """Seconds spent inside the model's own calls so far."""
+
+    def complete(self, job: SamplingJob) -> Iterator[list[Completion]]:
+        """Batches of completions, each as it finishes; every owed key exactly once."""
+
+
+def open_engine(name: str) -> Engine:
+    """The engine by its name in OBJECTIVE.md. Imports it only now: some cost seconds.
+
+    Raises: EngineError for a name there is no engine for.
+    """
+    if name == "transformers":
+        from agents.engines.transformers import TransformersEngine
+
+        return TransformersEngine()
+    if name == "scripted":
+        from agents.engines.scripted import ScriptedEngine
+
+        return ScriptedEngine()
+    raise EngineError(f"engine {name}: not available; write transformers or scripted")

@@ -1,0 +1,149 @@
+"""The baseline orchestrator, every cell alike; and the diagnosis that needs no model, which `rules` shares."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+from agents.briefs import CellBrief, Evidence, PlanBrief
+from agents.replies import Allotment, Diagnosis, FailureMode, Level, Plan, RejectionSampling, TrainingChoice
+
+Key = tuple[str, Level]
+Kind = Literal["no answer", "cut off", "wrong step", "wrong answer", "wrong format"]
+
+SAMPLES_EACH = 4
+"""Samples a problem in the baseline: design.md §5, "1,500 problems × 4 samples"."""
+EXAMPLES = 3
+QUOTE = 160
+"""Characters of a quote: a mode of three examples stays near a hundred tokens of a prompt."""
+
+ADVICE: dict[Kind, str] = {
+    "wrong step": "Practise {cell} on fresh problems, keeping only rows with every step right; an easier level "
+    "that still fails often comes first.",
+    "wrong answer": "Practise {cell} on fresh problems; its steps can't be faulted, so look at how the answer "
+    "is taken from the working.",
+    "wrong format": "Keep verified rows of {cell} whole in the training mix: they show the form that is missed.",
+    "no answer": "Keep verified rows of {cell} whole in the training mix: they show working that ends in an answer.",
+    "cut off": "Practise the levels below {cell} first: responses there end in time; longer ones are not "
+    "rows to learn from.",
+}
+
+
+class Uniform:
+    """Every cell gets the same number of samples, the whole mixture is rehearsed; it looks at no score."""
+
+    def plan(self, brief: PlanBrief) -> Plan:
+        """`samples_per_round` spread evenly, four samples a problem, as far as a cell has problems left."""
+        each = uniform_problems(brief)
+        counts = spread([math.floor(each) if each >= 1 else each for _ in brief.cells], len(brief.history))
+        allotments = tuple(
+            Allotment(skill=cell.skill, level=cell.level, problems=within(cell, count), samples=SAMPLES_EACH)
+            for cell, count in zip(brief.cells, counts, strict=True)
+            if within(cell, count) > 0
+        )
+        total = sum(allotment.problems for allotment in allotments)
+        return Plan(
+            hypothesis=f"The baseline: {total} fresh problems spread evenly over {len(allotments)} cells, "
+            f"{SAMPLES_EACH} samples each, and every earlier row rehearsed.",
+            strategies=(RejectionSampling(allotments=allotments),) if allotments else (),
+            training=TrainingChoice(start=start_of(brief), epochs=brief.epochs),
+        )
+
+    def diagnose(self, attempts: Sequence[Evidence]) -> Diagnosis:
+        """The failure modes of a probe, largest first."""
+        return name_failures(attempts)
+
+
+def uniform_problems(brief: PlanBrief) -> float:
+    """Problems a cell gets from the baseline, as a fraction where there are more cells than problems."""
+    return brief.samples_per_round / (SAMPLES_EACH * max(1, len(brief.cells)))
+
+
+def within(cell: CellBrief, problems: int) -> int:
+    """As many problems as are asked for and there are."""
+    return min(problems, 1_000_000) if cell.left is None else max(0, min(problems, cell.left))
+
+
+def start_of(brief: PlanBrief) -> Literal["base", "best"]:
+    """Where training starts from; the objective decides."""
+    return "base" if brief.start == "base" else "best"
+
+
+def spread(wanted: Sequence[float], round_number: int) -> list[int]:
+    """Whole numbers whose running sum stays within one of `wanted`'s.
+
+    The remainder is carried from cell to cell and starts elsewhere each round (by the golden ratio), so that
+    with more cells than problems every cell has its turn.
+    """
+    carried = (round_number * 0.6180339887) % 1.0
+    counts = []
+    for number in wanted:
+        carried += number
+        counts.append(math.floor(carried + 1e-9))
+        carried -= counts[-1]
+    return counts
+
+
+def name_failures(attempts: Sequence[Evidence]) -> Diagnosis:
+    """Group wrong attempts by skill, level and kind; a share is of all the cell's attempts, right ones too."""
+    tried = Counter((attempt.skill, attempt.level) for attempt in attempts)
+    wrong: dict[tuple[Key, Kind], list[Evidence]] = {}
+    for attempt in attempts:
+        if not attempt.correct:
+            wrong.setdefault(((attempt.skill, attempt.level), kind_of(attempt)), []).append(attempt)
+    modes = [
+        FailureMode(
+            name=f"{kind} in {name_of(key)}",
+            kind=kind,
+            skill=key[0],
+            level=key[1],
+            count=len(group),
+            share=len(group) / tried[key],
+            examples=tuple(quote(attempt) for attempt in _unlike(group)),
+            advice=ADVICE[kind].format(cell=name_of(key)),
+        )
+        for (key, kind), group in wrong.items()
+    ]
+    modes.sort(key=lambda mode: (-mode.count, mode.name))
+    return Diagnosis(attempts=len(attempts), wrong=sum(mode.count for mode in modes), modes=tuple(modes))
+
+
+def name_of(key: Key) -> str:
+    """A cell in words."""
+    return key[0] if key[1] is None else f"{key[0]} at level {key[1]}"
+
+
+def kind_of(attempt: Evidence) -> Kind:
+    """The kind a program found, or what the attempt itself shows where none was given."""
+    for kind in ADVICE:
+        if attempt.kind == kind:
+            return kind
+    if attempt.finish == "length":
+        return "cut off"
+    if not attempt.response.strip():
+        return "no answer"
+    return "wrong step" if attempt.detail else "wrong answer"
+
+
+def quote(attempt: Evidence) -> str:
+    """One attempt in a few words: the problem, the end of what was answered, the first wrong step."""
+    said = _clean(attempt.response)
+    said = said if len(said) <= QUOTE else "… " + said[-QUOTE:]
+    parts = [f"Problem: {_clean(attempt.prompt)[:QUOTE]}", f"Answered: {said or '(nothing)'}"]
+    parts += [f"First wrong step: {_clean(attempt.detail)[:QUOTE]}"] if attempt.detail else []
+    return " | ".join([*parts, f"Right: {_clean(attempt.answer)[:QUOTE]}"])
+
+
+def _unlike(group: Sequence[Evidence]) -> list[Evidence]:
+    """Up to three attempts, those that went wrong in different places first."""
+    first = {attempt.detail: attempt for attempt in reversed(group)}
+    chosen = [attempt for attempt in group if first[attempt.detail] is attempt]
+    return [*chosen, *(attempt for attempt in group if first[attempt.detail] is not attempt)][:EXAMPLES]
+
+
+def _clean(text: str) -> str:
+    """One line without control characters (reliability.md, "numbers, not text, upward")."""
+    return re.sub(r"\s+", " ", "".join(char if char.isprintable() else " " for char in text)).strip()

@@ -1,0 +1,176 @@
+"""The crew: child processes that do what needs torch or a GPU, and exit.
+
+The operating system frees GPU memory surely; `del model` does not. Children are forked from a server that has
+the heavy imports already, and a child whose parent is gone exits by itself.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from loop.errors import LoopError, StageError
+
+PRELOAD = ("loop.trainer", "agents.engines.transformers")
+"""Modules that the fork server imports once: torch, transformers, TRL and PEFT come with them."""
+
+Report = Callable[[float, float, str], None]
+"""Called by a work function now and then: done, total, and the rate in words."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one piece of work may still spend; None is no limit. Checked after every batch or step."""
+
+    tokens: int | None = None
+    seconds: float | None = None
+
+    def spent_by(self, tokens: int, began: float) -> str:
+        """The name of the limit that is reached by `tokens` or by the time since `began`, or ""."""
+        if self.tokens is not None and tokens >= self.tokens:
+            return "tokens"
+        if self.seconds is not None and time.monotonic() - began >= self.seconds:
+            return "minutes"
+        return ""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a child came back with."""
+
+    result: Any
+    peak_bytes: int
+    """The largest resident set of the process that did it."""
+
+
+class Crew:
+    """Runs work in children, one at a time, and tells how it goes."""
+
+    def __init__(self, logs: Path, tick: Callable[[], None]) -> None:
+        self._logs, self._tick = logs, tick
+        self._context = multiprocessing.get_context("forkserver")
+        self._process: Any = None
+
+    def warm(self) -> None:
+        """Start the fork server; it imports while the parent goes on with other things."""
+        self._context.set_forkserver_preload(list(PRELOAD))
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+        multiprocessing.forkserver.ensure_running()
+
+    def run(self, work: str, job: Any, report: Report, name: str) -> Work:
+        """Do `work` ("package.module:function", called with job and report) in a child.
+
+        Its output goes to logs/<name>.log.
+
+        Raises: the child's own LoopError; StageError when it fails otherwise or dies.
+        """
+        log = self._logs / f"{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        ours, theirs = self._context.Pipe()
+        theirs_alive, ours_alive = self._context.Pipe(duplex=False)
+        self._process = self._context.Process(
+            target=_child, args=(work, job, theirs, theirs_alive, str(log)), daemon=True
+        )
+        try:
+            self._process.start()
+            theirs.close()
+            theirs_alive.close()
+            return self._listen(ours, report, name, log)
+        finally:
+            self._end()
+            ours.close()
+            ours_alive.close()
+
+    def run_here(self, work: str, job: Any, report: Report) -> Work:
+        """Do the work in this process: for work that needs neither torch nor a GPU."""
+        return Work(_resolve(work)(job, report), peak_bytes())
+
+    def _listen(self, pipe: Connection, report: Report, name: str, log: Path) -> Work:
+        while True:
+            self._tick()
+            try:
+                if not pipe.poll(0.2):
+                    continue
+                kind, content = pipe.recv()
+            except (EOFError, ConnectionResetError) as error:
+                self._process.join(5)
+                raise StageError(
+                    f"{name}: the process died (exit {self._process.exitcode}); its last words are in {log}"
+                ) from error
+            if kind == "progress":
+                report(*content)
+            elif kind == "result":
+                return Work(*content)
+            elif kind == "refused":
+                raise content
+            else:
+                raise StageError(f"{name}: {content}; see {log}")
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.is_alive():
+            process.join(2)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def peak_bytes() -> int:
+    """The largest resident set of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _resolve(work: str) -> Callable[[Any, Report], Any]:
+    module, _, function = work.partition(":")
+    resolved: Callable[[Any, Report], Any] = getattr(importlib.import_module(module), function)
+    return resolved
+
+
+def _child(work: str, job: Any, pipe: Connection, alive: Connection, log: str) -> None:
+    """What runs in the child: the work, its output in a file, and a watch on the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears the keyboard, and decides
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    faulthandler.enable()
+    threading.Thread(target=_exit_with_parent, args=(alive,), daemon=True).start()
+
+    def report(done: float, total: float, rate: str) -> None:
+        pipe.send(("progress", (done, total, rate)))
+
+    try:
+        result = _resolve(work)(job, report)
+        pipe.send(("result", (result, peak_bytes())))
+    except LoopError as error:
+        pipe.send(("refused", error))
+    except BaseException as error:
+        traceback.print_exc()
+        words = str(error).splitlines() or [""]
+        pipe.send(("failed", f"{type(error).__name__}: {words[0]}"))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pipe.close()
+    os._exit(0)  # torch's threads need no farewell, and half a second each
+
+
+def _exit_with_parent(alive: Connection) -> None:
+    """End the process at end of file: the fork server is its parent by process id, the run is not."""
+    try:
+        alive.recv()
+    except (EOFError, OSError):
+        os._exit(130)

@@ -1,0 +1,224 @@
+"""Records: what the loop vouches for. One noun each, frozen, written as one JSON line each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from agents.replies import Level
+from loop.verifiers import Check
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, and a key that is not declared is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def digest(*parts: object) -> str:
+    """The first 16 hex digits of the SHA-256 over the parts' canonical JSON: the key of content."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def seed_for(*parts: object) -> int:
+    """A seed below 2**31 that depends on every part: (seed, round, step, input)."""
+    return int(digest("seed", *parts), 16) % (2**31)
+
+
+class Cell(NamedTuple):
+    """A skill at a level: the grain at which the loop plans and reports."""
+
+    skill: str
+    level: Level
+
+    @property
+    def title(self) -> str:
+        """The cell for people: "chain_sum 7"."""
+        return self.skill if self.level is None else f"{self.skill} {self.level}"
+
+    @property
+    def order(self) -> tuple[str, bool, float, str]:
+        """A sort key: by skill, numeric levels ascending, then the others by name."""
+        is_number = isinstance(self.level, int)
+        return (self.skill, not is_number, self.level if isinstance(self.level, int) else 0.0, str(self.level))
+
+
+class Problem(Record):
+    """One question with its answer. `origin` finds it again in its source."""
+
+    id: str
+    prompt: str
+    answer: str
+    skill: str
+    level: Level = None
+    source: int
+    """Index of its source in the list it was drawn from."""
+    origin: tuple[int, int]
+    """(seed of the generator, index in it); for a file (0, line number)."""
+
+    @property
+    def cell(self) -> Cell:
+        """The cell it belongs to."""
+        return Cell(self.skill, self.level)
+
+
+class Sample(Record):
+    """One candidate of a sampler, unjudged. `id` is the digest of all that made it."""
+
+    id: str
+    problem: Problem
+    response: str
+    finish: Literal["stop", "length", "error"]
+    """stop: ended by itself; length: cut off at the token limit."""
+    prompt_tokens: int
+    completion_tokens: int
+    strategy: str = ""
+
+
+class Critique(Record):
+    """All checks on one sample. `passed` needs every check to pass (an absent one may be allowed)."""
+
+    id: str
+    passed: bool
+    reason: str
+    """Why it did not pass: empty, cut off, no answer, wrong answer, wrong working; else ""."""
+    checks: tuple[Check, ...]
+    false_positive: bool | None = None
+    """For a passed sample: whether a check that took no part in the decision finds its working unsound.
+    None where that check has nothing to look at."""
+
+
+class Example(Record):
+    """One row that the student is trained on, with where it came from."""
+
+    id: str
+    prompt: str
+    response: str
+    origin: str
+    """"demonstration", or the id of the sample it was."""
+    round: int
+    skill: str = ""
+    level: Level = None
+    copies: int = 1
+    """How often the row stands in the mix."""
+    strategy: str = ""
+
+
+class Attempt(Record):
+    """The student's greedy answer to one problem of an exam or a probe, judged."""
+
+    problem: Problem
+    response: str
+    finish: Literal["stop", "length", "error"]
+    correct: bool
+    kind: str = ""
+    """For a wrong one: no answer, cut off, wrong step, wrong answer, wrong format."""
+    detail: str = ""
+
+
+class CellScore(Record):
+    """Right answers in one cell."""
+
+    skill: str
+    level: Level = None
+    n: int
+    correct: int
+
+
+class Score(Record):
+    """A share of right answers with its 95 % Wilson interval (Wilson 1927)."""
+
+    n: int
+    correct: int
+    score: float
+    low: float
+    high: float
+
+
+class Verdict(Record):
+    """The paired test of a checkpoint against the best so far: exact one-sided McNemar."""
+
+    better: int
+    """Problems that only the new checkpoint solves."""
+    worse: int
+    """Problems that only the best so far solves."""
+    p: float
+    keep: bool
+
+
+class Evaluation(Record):
+    """The student's score on an exam, by cell, and which problems it solved."""
+
+    exam: str
+    checkpoint: str
+    score: Score
+    cells: tuple[CellScore, ...]
+    solved: tuple[str, ...]
+    """Ids of the solved problems, sorted: what the paired test needs."""
+    unanswered: int = 0
+    cut_off: int = 0
+    verdict: Verdict | None = None
+
+
+class Checkpoint(Record):
+    """A trained student: a folder, and the digest of the manifest of all its files."""
+
+    path: str
+    """Relative to the run directory."""
+    manifest: str
+    parameters: int
+    steps: int = 0
+    tokens: int = 0
+    """Non-padding tokens trained on, epochs and copies counted."""
+    loss: float | None = None
+    note: str = ""
+
+
+class Spent(Record):
+    """What a stretch of work cost. Sums are exact; nothing is estimated but FLOPs (2PN forward, 6PN trained)."""
+
+    tokens_sampled: int = 0
+    tokens_trained: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+    usd: float = 0.0
+
+    def __add__(self, other: Spent) -> Spent:
+        """The sum, field by field."""
+        return Spent(**{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields})
+
+
+class Round(Record):
+    """One pass of the line, closed: a ledger line that stays, whatever came of it."""
+
+    round: int
+    status: Literal["start", "kept", "discarded", "failed"]
+    reason: str = ""
+    dev: Score | None = None
+    checkpoint: Checkpoint | None = None
+    strategies: tuple[str, ...] = ()
+    sampled: int = 0
+    passed: int = 0
+    examples: int = 0
+    dropped: dict[str, int] = {}
+    false_positive_rate: float | None = None
+    """Of the admitted samples, the share whose working an independent check finds unsound."""
+    answer_false_positive_rate: float | None = None
+    """Of the samples with a right answer, the share with wrong or missing working: what an answer check alone
+    would have let in."""
+
+
+def as_line(record: BaseModel) -> str:
+    """The record as one JSON line without its newline."""
+    return json.dumps(record.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
+
+
+def as_json(value: Any) -> str:
+    """A value as indented JSON for people, ending in a newline."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"

@@ -1,0 +1,1 @@
+"""Words, no code: prompts, the report's page, presets of objectives and of scratch students."""

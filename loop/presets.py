@@ -32,7 +32,7 @@ class TrainSettings(Record):
     warmup: float = 0.03
     """Share of the steps over which the learning rate rises."""
     decay: float = 1.0
-    """Share of the steps, at the end, over which it falls linearly to a tenth."""
+    """Share of the steps, at the end, over which it falls linearly to nothing."""
     adam_beta2: float = 0.99
     max_length: int = 1024
     lora_rank: int = 16

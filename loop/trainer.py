@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,71 +33,9 @@ from trl import SFTConfig, SFTTrainer
 from agents.engines import Request, SamplingJob
 from agents.engines.transformers import TransformersEngine
 from agents.student import student_prompt
-from loop.crew import Limits, Report
-from loop.errors import StageError
-from loop.presets import Architecture, TrainSettings
+from loop.crew import Report
+from loop.jobs import ConvergeJob, Diverged, Trained, TrainJob
 from loop.verifiers import extract_answer
-
-
-@dataclass(frozen=True)
-class TrainJob:
-    """What the trainer is asked to do."""
-
-    start: str
-    """Folder or id of the model (or LoRA adapter) to go on from."""
-    out: str
-    """An empty folder for the checkpoint."""
-    rows: tuple[tuple[str, str, int], ...]
-    """(prompt, response, copies)."""
-    settings: TrainSettings
-    weights: str
-    """full or lora."""
-    seed: int
-    epochs: float = 1.0
-    tokens: int | None = None
-    """Train for this many non-padding tokens instead of `epochs`."""
-    limits: Limits = Limits()
-    log: str = ""
-    """A file that gets a JSON line every few steps."""
-
-
-@dataclass(frozen=True)
-class ConvergeJob:
-    """How the student of round 0 is made: trained until its held-out accuracy has stopped rising."""
-
-    train: TrainJob
-    architecture: Architecture | None
-    """A scratch student's shape; None goes on from `train.start`."""
-    held_out: tuple[tuple[str, str], ...]
-    """(prompt, response) pairs never trained on; the checkpoint is the one that answers most of them."""
-    answer: str
-    """Where a response's answer stands."""
-    max_new_tokens: int
-    evaluate_every: int = 100
-    """Steps between two looks at the held-out part."""
-    patience: float = 0.5
-    """Over when the best look lies this share of the best's steps back (at least 5 looks)."""
-    max_steps: int = 20_000
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What training came to."""
-
-    parameters: int
-    steps: int
-    tokens: int
-    loss: float | None
-    engine_seconds: float
-    sampled_tokens: int = 0
-    looks: tuple[dict[str, float], ...] = ()
-    """Round 0: step, accuracy and loss on the held-out part, at each look."""
-    stopped: str = ""
-    """The limit that ended training early, or ""."""
-
-
-class Diverged(StageError):
-    """The loss is no number any more."""
 
 
 def train(job: TrainJob, report: Report) -> Trained:
@@ -123,7 +61,7 @@ def converge(job: ConvergeJob, report: Report) -> Trained:
     """Train the student of round 0 to convergence and write its best checkpoint to `job.train.out`.
 
     The learning rate stays level until the held-out accuracy has found no new best for `patience` of the steps
-    that the best took, then falls over as many steps as `settings.decay` of the steps so far. The best look of all
+    so far, then falls to nothing over `settings.decay` as many steps again. The best look of all
     is kept: the accuracy of greedy answers, ties broken by the lower loss (held-out loss turns earlier).
     """
     train_job = job.train
@@ -135,19 +73,18 @@ def converge(job: ConvergeJob, report: Report) -> Trained:
         train_job = replace(train_job, start=train_job.out)
     model, tokenizer = load_trainable(train_job)
     rows = tokenised(tokenizer, train_job)
-    watch = _Convergence(job, train_job, model, tokenizer, report)
+    watch = _Convergence(job, train_job, tokenizer, report)
     trainer = _LevelThenFalling(
         model=model,
-        args=_arguments(train_job, max_steps=job.max_steps, level=True),
+        args=_arguments(train_job, max_steps=job.max_steps),
         train_dataset=rows,
         processing_class=tokenizer,
         peft_config=_lora(train_job, model),
         callbacks=[watch],
     )
-    trainer.level = watch
-    watch.student = trainer.model
+    trainer.watch = watch
     trainer.train()
-    watch.restore_best()
+    watch.restore_best(trainer.model)
     save(trainer.model, tokenizer, Path(train_job.out))
     return watch.trained(trainer.model)
 
@@ -201,20 +138,18 @@ def _lora(job: TrainJob, model: Any) -> LoraConfig | None:
     )
 
 
-def _arguments(job: TrainJob, max_steps: int, level: bool = False) -> SFTConfig:
+def _arguments(job: TrainJob, max_steps: int) -> SFTConfig:
     on_gpu = torch.cuda.is_available()
     settings = job.settings
-    warmup = round(settings.warmup * (1_000 if level else max_steps))
+    warmup = round(settings.warmup * max_steps)
     falling = max(1, round(settings.decay * (max_steps - warmup)))
     return SFTConfig(
         output_dir=str(Path(job.out).with_name(".trainer")),
         max_steps=max_steps,
         per_device_train_batch_size=settings.rows_per_step,
         learning_rate=settings.learning_rate,
-        lr_scheduler_type="constant_with_warmup" if level else "warmup_stable_decay",
-        lr_scheduler_kwargs=None
-        if level
-        else {"num_decay_steps": falling, "decay_type": "linear", "min_lr_ratio": 0.1},
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": falling, "decay_type": "linear"},
         warmup_steps=warmup,
         weight_decay=settings.weight_decay,
         adam_beta2=settings.adam_beta2,
@@ -224,6 +159,7 @@ def _arguments(job: TrainJob, max_steps: int, level: bool = False) -> SFTConfig:
         train_sampling_strategy="group_by_length",
         length_column_name="length",
         dataloader_pin_memory=on_gpu,
+        include_num_input_tokens_seen="non_padding",
         logging_steps=10,
         logging_nan_inf_filter=False,  # with the filter a diverged run reports a clean curve (TRL issue 6702)
         save_strategy="no",
@@ -265,7 +201,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         self.engine_seconds += time.monotonic() - self._step_began
-        self.steps = state.global_step
+        self.steps, self.tokens = state.global_step, int(state.num_input_tokens_seen)
         self.stopped = self._job.limits.spent_by(self.tokens, self._began)
         if self.stopped:
             control.should_training_stop = True
@@ -285,3 +221,126 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
             line = {"step": self.steps, "of": self._of, "loss": loss, "tokens": self.tokens}
             self._log.write(json.dumps(line) + "\n")
             self._log.flush()
+
+
+class _Convergence(_Watch):
+    """Looks at the held-out part now and then, decides when the learning rate falls, and keeps the best."""
+
+    def __init__(
+        self, job: ConvergeJob, train_job: TrainJob, tokenizer: PreTrainedTokenizerBase, report: Report
+    ) -> None:
+        super().__init__(train_job, job.max_steps, report)
+        self._converge, self._tokenizer = job, tokenizer
+        self._engine = TransformersEngine()
+        self.falls_from: int | None = None
+        self.ends_at = job.max_steps
+        self.sampled_tokens = 0
+        self.looks: list[dict[str, float]] = []
+        self._best: dict[str, torch.Tensor] = {}
+
+    def scale(self, step: int) -> float:
+        """The learning rate at a step, as a share of the highest."""
+        warmup = self._job.settings.warmup * 1_000
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if self.falls_from is None:
+            return 1.0
+        return max(0.0, 1.0 - (step - self.falls_from) / max(1, self.ends_at - self.falls_from))
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        super().on_step_end(args, state, control, **kwargs)
+        if self.steps % self._converge.evaluate_every == 0 or self.steps >= self.ends_at or self.stopped:
+            self._look(kwargs["model"])
+            self._decide()
+        if self.steps >= self.ends_at:
+            control.should_training_stop = True
+
+    def _decide(self) -> None:
+        """Let the learning rate fall once there has been no new best for long enough."""
+        if self.falls_from is not None:
+            return
+        best = max(self.looks, key=_rank)["step"]
+        job, every = self._converge, self._converge.evaluate_every
+        waited = self.steps - best >= max(job.patience * self.steps, 2 * every)
+        if (waited and self.steps >= job.min_steps) or self.steps >= 0.6 * self.ends_at:
+            self.falls_from = self.steps
+            falling = max(every, round(self._job.settings.decay * self.steps))
+            self.ends_at = min(self.ends_at, self.steps + falling)
+            self._of = self.ends_at
+
+    def _look(self, model: Any) -> None:
+        model.eval()
+        accuracy, loss = self._accuracy(model), self._held_out_loss(model)
+        model.train()
+        look = {"step": self.steps, "accuracy": accuracy, "loss": loss, "tokens": self.tokens}
+        if not self.looks or _rank(look) > max(map(_rank, self.looks)):
+            self._best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        self.looks.append(look)
+        self._report(self.steps, self._of, f"held-out accuracy {accuracy:.2f}, loss {loss:.3f}")
+
+    def _accuracy(self, model: Any) -> float:
+        """Share of the held-out prompts whose greedy answer is the demonstration's."""
+        held_out = self._converge.held_out
+        job = SamplingJob(
+            model="",
+            requests=tuple(Request(f"{i:x}", prompt) for i, (prompt, _) in enumerate(held_out)),
+            temperature=0.0,
+            max_new_tokens=self._converge.max_new_tokens,
+            seed=0,
+        )
+        right = 0
+        before = self._engine.engine_seconds
+        for batch in self._engine.complete_with(model, self._tokenizer, job):
+            for row in batch:
+                wanted = extract_answer(held_out[int(row.key, 16)][1], self._converge.answer)
+                right += wanted is not None and extract_answer(row.text, self._converge.answer) == wanted
+                self.sampled_tokens += row.prompt_tokens + row.completion_tokens
+        self.engine_seconds += self._engine.engine_seconds - before
+        return right / len(held_out)
+
+    def _held_out_loss(self, model: Any) -> float:
+        """Mean loss per response token over the held-out part, in nats."""
+        rows = tuple((prompt, response, 1) for prompt, response in self._converge.held_out)
+        began = time.monotonic()
+        total = count = 0.0
+        batches = tokenised(self._tokenizer, replace(self._job, rows=rows)).batch(64)
+        with torch.inference_mode():
+            for batch in batches:
+                inputs, labels = _padded(batch["input_ids"], 0), _padded(batch["labels"], -100)
+                answered = int((labels[:, 1:] != -100).sum())
+                output = model(input_ids=inputs.to(model.device), labels=labels.to(model.device))
+                total += float(output.loss) * answered
+                count += answered
+        self.engine_seconds += time.monotonic() - began
+        return total / max(count, 1)
+
+    def restore_best(self, model: Any) -> None:
+        """Put the weights of the best look back."""
+        model.load_state_dict(self._best)
+
+    def trained(self, model: Any) -> Trained:
+        """The record of what was done, with every look."""
+        record = super().trained(model)
+        return replace(record, looks=tuple(self.looks), sampled_tokens=self.sampled_tokens)
+
+
+class _LevelThenFalling(SFTTrainer):  # type: ignore[misc]
+    """TRL's SFTTrainer with a learning rate that stays level until `watch` lets it fall."""
+
+    watch: _Convergence
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The schedule: the watch decides while training goes on, so no schedule of fixed length will do."""
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, self.watch.scale)
+        return self.lr_scheduler
+
+
+def _rank(look: dict[str, float]) -> tuple[float, float]:
+    return look["accuracy"], -look["loss"]
+
+
+def _padded(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *([value] * (longest - len(row)))] for row in rows])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 class EngineError(Exception):
@@ -40,8 +40,7 @@ class Completion:
 
     key: str
     text: str
-    finish: str
-    """stop, length or error."""
+    finish: Literal["stop", "length", "error"]
     prompt_tokens: int
     completion_tokens: int
 
@@ -51,6 +50,8 @@ class Engine(Protocol):
 
     engine_seconds: float
     """Seconds spent inside the model's own calls so far."""
+    parameters: int
+    """Of the model that ran last; what FLOPs are counted by."""
 
     def complete(self, job: SamplingJob) -> Iterator[list[Completion]]:
         """Batches of completions, each as it finishes; every owed key exactly once."""

@@ -1,0 +1,67 @@
+"""The scripted engine: a shipped fake that needs no torch, for tests and dry runs.
+
+Its model is a folder with `scripted.json`, {"rows": {"<terms>": n}}: how many worked rows it has seen for chains of
+that many terms. It adds and subtracts the numbers of a prompt in writing, and slips more often the fewer rows it
+has seen. What it answers depends on the request's key and the seed alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from math import exp
+from pathlib import Path
+from typing import Literal
+
+from agents.engines import Completion, EngineError, Request, SamplingJob
+
+MODEL_FILE = "scripted.json"
+BATCH = 8
+ROWS_TO_LEARN = 40.0
+"""Rows of a length after which it slips at 1/e of the problems of that length."""
+
+
+class ScriptedEngine:
+    """Answers from a function of (seed, key, what it has learnt)."""
+
+    def __init__(self) -> None:
+        self.engine_seconds = 0.0
+        self.parameters = 1
+
+    def complete(self, job: SamplingJob) -> Iterator[list[Completion]]:
+        """See Engine."""
+        try:
+            learnt = json.loads((Path(job.model) / MODEL_FILE).read_text(encoding="utf-8"))["rows"]
+        except (OSError, ValueError, KeyError) as error:
+            raise EngineError(f"{job.model}: no scripted student there") from error
+        for start in range(0, len(job.requests), BATCH):
+            batch = job.requests[start : start + BATCH]
+            rows = [_answer(job, request, learnt) for request in batch if request.key not in job.done]
+            if rows:
+                yield rows
+
+
+def _answer(job: SamplingJob, request: Request, learnt: dict[str, int]) -> Completion:
+    numbers = re.findall(r"[+-]?\s*\d+", request.prompt)
+    slips = exp(-learnt.get(str(len(numbers)), 0) / ROWS_TO_LEARN)
+    luck = int(hashlib.sha256(f"{job.seed} {request.key}".encode()).hexdigest()[:8], 16) / 16**8
+    text = work_out([int(n.replace(" ", "")) for n in numbers], slip=luck < slips)
+    finish: Literal["stop", "length"] = "stop"
+    if 0.02 < luck < 0.04:
+        text, finish = text[: len(text) // 2], "length"
+    tokens = len(text.split()) + 1
+    return Completion(request.key, text, finish, len(request.prompt.split()), tokens)
+
+
+def work_out(numbers: list[int], slip: bool = False) -> str:
+    """The running totals of a sum, one a line, and the answer; with `slip` the last total is one too high."""
+    if not numbers:
+        return ""
+    total, lines = numbers[0], []
+    for position, number in enumerate(numbers[1:], 2):
+        result = total + number + (slip and position == len(numbers))
+        lines.append(f"{total} {'-' if number < 0 else '+'} {abs(number)} = {result}")
+        total = result
+    return "\n".join([*lines, f"#### {total}"])

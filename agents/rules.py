@@ -1,0 +1,533 @@
+"""The orchestrator `rules`: plans from counts alone, with no language model.
+
+It begins at the baseline (`uniform.py`) and leaves it only where the counts leave little doubt:
+
+1. Fresh problems with one sample each, not four samples of each. With pass rate p, four problems sampled once
+   give 4p rows, one problem sampled four times 1 - (1 - p)^4; the baseline's rows then cost
+   (1 - (1 - p)^4) / 4p of its samples. Several samples a problem pay where the problems run out.
+2. Solved cells get a small share of the samples and of the rehearsal.
+3. Barren cells get a scouting share, and more where the level below goes well (Lee et al., arXiv 2502.01612).
+4. Between the cells that learn, rows stay within `TILT` of even: preferring half-solved or unsolved cells
+   gained nothing or lost where it was measured, since skills pass between neighbouring levels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import repeat
+
+from agents.briefs import CellBrief, Evidence, PlanBrief, RoundBrief, Tally
+from agents.replies import (
+    Allotment,
+    CellShare,
+    Diagnosis,
+    FailureMode,
+    Mixture,
+    Plan,
+    RejectionSampling,
+    TrainingChoice,
+)
+from agents.uniform import (
+    SAMPLES_EACH,
+    Key,
+    name_failures,
+    name_of,
+    spread,
+    start_of,
+    uniform_problems,
+    within,
+)
+
+SURE = 1.28
+"""Standard errors to the bounds that call a cell solved or barren: wrong at most one time in ten."""
+PRUDENT = 0.67
+"""The same for the pass rate that samples are reckoned with: a little-known cell is given more of them."""
+CHANGED = 1.64
+"""Standard errors beyond which older counts are dropped: the student has learned or forgotten since."""
+SOLVED = (0.85, 0.94)
+"""From the first to the second value of the lower bound, a cell goes from learning to solved."""
+MUCH, EASE = 0.4, 0.4
+"""Where no cell that lives fails more often than the first, a cell must fail less often to be called solved: the
+error rates of `SOLVED` shrink in proportion, down to the second. When all are nearly solved, all are practised."""
+BARREN = (0.03, 0.08)
+"""From the second to the first value of the upper bound, a cell goes from learning to barren."""
+SOLVED_FRESH = 0.06
+"""A solved cell's new rows, against the baseline's: enough to notice forgetting."""
+SOLVED_MIX = 0.25
+"""A solved cell's earlier rows in the mix, against a learning cell's: enough to hold it."""
+SCOUT = 0.04
+"""A barren cell's samples, against the baseline's: 26 of 667 show a pass rate of 0.1 in 15 of 16 rounds."""
+FRONTIER = 0.15
+"""The same for a barren cell just above one that always passes; less in proportion to that one's pass rate."""
+TILT = 0.15
+"""How far from even the rows of a learning cell may go."""
+MORE = (2.5, 2.0, 1.6, 1.25)
+"""New rows of learning cells, against the baseline's: the first that is within `THRIFT`, or else the last, which is
+paid from what single samples save (half of the samples at p = 0.5) and from fewer passes over the larger mix, since
+fresh rows teach more than repeated ones."""
+FEWER = 1.12
+"""By how much fewer passes are made over what isn't demonstrations: half of the last of `MORE`, in logarithms."""
+THRIFT = 0.6
+"""Share of the baseline's tokens up to which the learning cells may get more rows."""
+CARRY = 40.0
+"""Most attempts that all but the newest greedy ones count for."""
+FADE = 0.5
+"""Weight of counts for each student that has been kept since."""
+GAP = 0.7
+"""Log-odds by which greedy answers do better than samples, until history has shown it."""
+STEADY = 100.0
+"""Attempts at which a cell's measured gain counts as much as the mean of all: gains differ by 0.05, and a rate of
+n attempts has a variance of 0.25 / n."""
+ROUNDS_AHEAD = 4
+"""Rounds that a finite pool of problems is to last, where the objective does not say how many are left."""
+TOKENS = 100.0
+"""Tokens of a sample, until one has been drawn."""
+HEADROOM = 0.16
+"""Share of the learning cells' errors that a round is expected to mend: the default run's first (0.49 to 0.57)."""
+LAST_TOKENS = 0.9
+"""Share of the tokens left that a round may be planned to cost."""
+LAST_SECONDS = 90.0
+"""With less time than this a round is planned smaller: a round of the default run takes about as long."""
+
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the counts say of one cell, for the best student as it is now."""
+
+    cell: CellBrief
+    mean: float
+    low: float
+    high: float
+    """Greedy pass rate, and the bounds on it."""
+    sampled: float
+    """Pass rate of samples, prudently."""
+    stock: float
+    """Rows kept in earlier rounds, estimated."""
+    tokens: float
+    """Tokens of one sample."""
+    gain: float
+    """Rise of the pass rate per sampled token, against the mean of all cells; 1 where it is not known."""
+    ease: float = 1.0
+    """Factor of the error rates in `SOLVED`: lower when no cell has much to learn."""
+
+    @property
+    def key(self) -> Key:
+        return self.cell.skill, self.cell.level
+
+    @property
+    def solved(self) -> float:
+        """1 for a solved cell, 0 for one that is not, between them where it is in doubt."""
+        return _ramp(self.low, 1 - self.ease * (1 - SOLVED[0]), 1 - self.ease * (1 - SOLVED[1]))
+
+    @property
+    def alive(self) -> float:
+        """0 for a barren cell, 1 for one that is not, between them where it is in doubt."""
+        return _ramp(self.high, *BARREN)
+
+    @property
+    def learning(self) -> float:
+        """How far it is neither solved nor barren."""
+        return self.alive * (1 - self.solved)
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """What a cell is to get, before budget and pool have their say."""
+
+    of: Standing
+    rows: float
+    samples: float
+    share: float
+    """Share of the earlier rows that are rehearsed."""
+
+
+class Rules:
+    """Plans where practice pays; diagnoses by grouping."""
+
+    def plan(self, brief: PlanBrief) -> Plan:
+        """The baseline, less what the counts show to be spent for nothing."""
+        portions = apportion(standings(brief), brief)
+        scale = affordable(portions, brief)
+        counts = spread([portion.samples * scale for portion in portions], len(brief.history))
+        allotments = tuple(filter(None, map(allot, portions, counts, repeat(brief)))) or _least(portions)
+        return Plan(
+            hypothesis=hypothesis(portions, allotments, brief),
+            answers=_answers(portions, allotments, brief.diagnosis),
+            strategies=(RejectionSampling(allotments=allotments),) if allotments else (),
+            mixture=Mixture(
+                rehearse=tuple(
+                    CellShare(skill=p.of.cell.skill, level=p.of.cell.level, share=round(p.share, 3))
+                    for p in portions
+                    if p.share < 1
+                )
+            ),
+            training=TrainingChoice(start=start_of(brief), epochs=_epochs(portions, brief, scale)),
+        )
+
+    def diagnose(self, attempts: Sequence[Evidence]) -> Diagnosis:
+        """The failure modes of a probe, largest first."""
+        return name_failures(attempts)
+
+
+# What the counts say.
+
+
+def standings(brief: PlanBrief) -> list[Standing]:
+    """What is believed of every cell; a cell that was never tried is believed to be learning."""
+    gap = greedy_gap(brief.history)
+    newest, others = _evidence(brief.history, gap)
+    stock, gains = _rows_kept(brief.history), _gains(brief.history)
+    costs = _sum((_key(t), t.tokens, t.tried) for past in brief.history for t in past.samples if t.tokens > 0)
+    usual = _rate((sum(c[0] for c in costs.values()), sum(c[1] for c in costs.values())), TOKENS)
+    found = []
+    for cell in brief.cells:
+        key = (cell.skill, cell.level)
+        passed, tried = _believed(newest.get(key, (0, 0)), others.get(key, (0, 0)))
+        found.append(
+            Standing(
+                cell=cell,
+                mean=(passed + 0.5) / (tried + 1),
+                low=bound(passed, tried, -SURE),
+                high=bound(passed, tried, SURE),
+                sampled=_shifted(bound(passed, tried, -PRUDENT), -gap),
+                stock=stock.get(key, 0.0),
+                tokens=_rate(costs.get(key, (0, 0)), usual),
+                gain=gains.get(key, 1.0),
+            )
+        )
+    left = max((1 - standing.mean for standing in found if standing.alive >= 0.5), default=1.0)
+    return [replace(standing, ease=min(1.0, max(EASE, left / MUCH))) for standing in found]
+
+
+def bound(passed: float, tried: float, errors: float) -> float:
+    """Wilson's score bound (1927): `errors` standard errors above the rate, below it where negative.
+
+    In closed form nearly the quantile of the Beta(passed + 1/2, failed + 1/2) posterior (the tests hold the two
+    together); 0 or 1 with no attempt at all.
+    """
+    squared = errors * errors
+    rate = _rate((passed, tried), 0.5)
+    error = errors * math.sqrt(tried * rate * (1 - rate) + squared / 4)
+    return min(1.0, max(0.0, (passed + squared / 2 + error) / (tried + squared)))
+
+
+def greedy_gap(history: Sequence[RoundBrief]) -> float:
+    """Log-odds by which greedy answers pass more often than samples of the same student; `GAP` counts as a round.
+
+    A round's samples come from the student that the greedy attempts of the round before describe.
+    """
+    gaps = [GAP]
+    for before, past in zip(history, history[1:], strict=False):
+        greedy = _sum((_key(tally), tally.passed, tally.tried) for tally in _greedy(before))
+        both = [tally for tally in past.samples if tally.tried > 0 and greedy.get(_key(tally), (0, 0))[1]]
+        if both:
+            answered = sum(_rate(greedy[_key(tally)], 0) for tally in both) / len(both)
+            drawn = sum(_rate((tally.passed, tally.tried), 0) for tally in both) / len(both)
+            gaps.append(_log_odds(answered) - _log_odds(drawn))
+    return min(2.0, max(0.0, sum(gaps) / len(gaps)))
+
+
+def _evidence(history: Sequence[RoundBrief], gap: float) -> tuple[dict[Key, Pair], dict[Key, Pair]]:
+    """Passed and tried by cell: greedily by the best student as it is now; and all else, as if it were."""
+    newest: list[tuple[Key, float, float]] = []
+    others: list[tuple[Key, float, float]] = []
+    kept_since = 0
+    for past in reversed(history):
+        weight = FADE**kept_since
+        for tally in _greedy(past):
+            row = (_key(tally), weight * tally.passed, weight * tally.tried)
+            (others if kept_since else newest).append(row)
+        kept_since += past.status == "kept"
+        for tally in past.samples:
+            tried = FADE**kept_since * tally.tried
+            rate = _shifted((tally.passed + 0.5) / (tally.tried + 1), gap)
+            others.append((_key(tally), tried * rate, tried))
+    return _sum(newest), _sum(others)
+
+
+def _greedy(past: RoundBrief) -> list[Tally]:
+    """Greedy attempts by the student that was best after the round; a discarded one's dev score says nothing."""
+    trusted = past.dev_cells if past.status in ("start", "kept") else ()
+    return [tally for tally in (*past.probe, *trusted) if tally.tried > 0]
+
+
+def _believed(newest: Pair, others: Pair) -> Pair:
+    """The newest counts and, unless these speak against it, all else, as `CARRY` attempts at most."""
+    rate = _rate(others, 0.5)
+    if not bound(*newest, -CHANGED) <= rate <= bound(*newest, CHANGED):
+        return newest
+    carried = min(CARRY, others[1])
+    return newest[0] + rate * carried, newest[1] + carried
+
+
+def _rows_kept(history: Sequence[RoundBrief]) -> dict[Key, float]:
+    """Rows of earlier rounds by cell: at most one a problem, scaled to what each round says it kept in all."""
+    kept = []
+    for past in history:
+        strategies = past.plan.strategies if past.plan else ()
+        each = {(a.skill, a.level): a.samples for strategy in strategies for a in strategy.allotments}
+        rows = [
+            (
+                _key(t),
+                t.tried / each.get(_key(t), 1) * _one_of(_rate((t.passed, t.tried), 0), each.get(_key(t), 1)),
+            )
+            for t in past.samples
+        ]
+        total = sum(number for _, number in rows)
+        scale = past.examples_kept / total if past.examples_kept and total else 1.0
+        kept += [(key, number * scale, 1.0) for key, number in rows]
+    return {key: pair[0] for key, pair in _sum(kept).items()}
+
+
+def _gains(history: Sequence[RoundBrief]) -> dict[Key, float]:
+    """Gain per sampled token by cell over the kept rounds, against the mean cell's (learning progress).
+
+    A cell's rise is drawn to the mean rise as far as few attempts leave it in doubt (`STEADY`).
+    """
+    rises, tokens = [], []
+    best: dict[Key, Pair] = {}
+    for past in history:
+        greedy = _sum((_key(tally), tally.passed, tally.tried) for tally in _greedy(past))
+        for key in greedy.keys() & best.keys() if past.status == "kept" else ():
+            weight = 1 / (1 / greedy[key][1] + 1 / best[key][1])
+            rises.append((key, weight * (_rate(greedy[key], 0) - _rate(best[key], 0)), weight))
+        tokens += [(_key(tally), float(tally.tokens), 1.0) for tally in past.samples]
+        best = greedy or best
+    by_cell, spent = _sum(rises), _sum(tokens)
+    known = [key for key in by_cell if spent.get(key, (0, 0))[0] > 0]
+    mean = _rate((sum(by_cell[k][0] for k in known), sum(by_cell[k][1] for k in known)), 0)
+    if mean <= 0:
+        return {}
+    usual = sum(spent[key][0] for key in known) / len(known)
+    steady = {k: (by_cell[k][0] + STEADY * mean) / (by_cell[k][1] + STEADY) / mean for k in known}
+    return {key: max(steady[key], 0.1) * usual / spent[key][0] for key in known}
+
+
+# What a plan makes of it.
+
+
+def apportion(cells: Sequence[Standing], brief: PlanBrief) -> list[Portion]:
+    """Rows and samples of each cell; learning cells get more while all of it stays well below the baseline."""
+    bar = THRIFT * baseline_cost(cells, brief)
+    for more in MORE[:-1]:
+        portions = _portions(cells, brief, more)
+        if sum(cost_of(portions, brief)) <= bar:
+            return portions
+    return _portions(cells, brief, MORE[-1])
+
+
+def _portions(cells: Sequence[Standing], brief: PlanBrief, more: float) -> list[Portion]:
+    """The baseline's rows, weighted, at one sample a problem."""
+    each = uniform_problems(brief)
+    below = _below(cells)
+    tilts = _tilts(cells, below, brief.diagnosis)
+    unlike = {(m.skill, m.level) for m in _modes(brief.diagnosis) if m.kind in ("wrong format", "no answer")}
+    learned = _rate((sum(c.learning * c.stock for c in cells), sum(c.learning for c in cells)), 0)
+    found = []
+    for cell, tilt in zip(cells, tilts, strict=True):
+        weight = SCOUT + (1 - SCOUT) * cell.alive
+        if cell.key in below:
+            weight = max(weight, FRONTIER * below[cell.key].mean)
+        weight *= 1 - (1 - SOLVED_FRESH) * cell.solved
+        weight *= 1 + (more * tilt - 1) * cell.learning
+        sampled = max(cell.sampled, 0.01)
+        rows = weight * each * _one_of(sampled, SAMPLES_EACH)
+        wanted = (1 - (1 - SOLVED_MIX) * cell.solved) * max(learned, each)
+        whole = not cell.solved or cell.key in unlike or cell.stock <= wanted
+        share = 1.0 if whole else wanted / cell.stock
+        found.append(Portion(of=cell, rows=rows, samples=rows / sampled, share=share))
+    most = min(1.0, brief.samples_per_round / max(1.0, sum(portion.samples for portion in found)))
+    return [Portion(p.of, p.rows * most, p.samples * most, p.share) for p in found]
+
+
+def baseline_cost(cells: Sequence[Standing], brief: PlanBrief) -> float:
+    """Tokens that the baseline's round would cost, had all rounds before been its own."""
+    each, rounds = uniform_problems(brief), 1 + sum(past.plan is not None for past in brief.history)
+    return sum(
+        cell.tokens
+        * (
+            SAMPLES_EACH * each
+            + brief.epochs * (cell.cell.demonstrations + rounds * each * _one_of(cell.sampled, SAMPLES_EACH))
+        )
+        for cell in cells
+    )
+
+
+def _below(cells: Sequence[Standing]) -> dict[Key, Standing]:
+    """The next easier level of the same skill: by number, or as the brief lists levels that are words."""
+    found = {}
+    for skill in dict.fromkeys(cell.cell.skill for cell in cells):
+        levels = [cell for cell in cells if cell.cell.skill == skill]
+        levels.sort(key=lambda cell: cell.cell.level if isinstance(cell.cell.level, int) else 0)
+        found.update({upper.key: lower for lower, upper in zip(levels, levels[1:], strict=False)})
+    return found
+
+
+def _tilts(cells: Sequence[Standing], below: dict[Key, Standing], diagnosis: Diagnosis | None) -> list[float]:
+    """Mild preferences between learning cells, around 1 and within `TILT`.
+
+    Fourth roots, so that none decides: of the advantage p (1 - p) (SEC, arXiv 2505.14970) and of the gain per
+    token; the share in the dev exam counts by half; what the diagnosis names counts by its share of attempts.
+    """
+    named: dict[Key, float] = {}
+    for mode in _modes(diagnosis):
+        key = (mode.skill, mode.level)
+        key = below[key].key if mode.kind == "cut off" and key in below else key
+        named[key] = named.get(key, 0.0) + 0.2 * mode.share
+    usual = sum(cell.cell.share for cell in cells) / max(1, len(cells)) or 1.0
+    worth = [
+        (cell.mean * (1 - cell.mean) * cell.gain) ** 0.25
+        * (0.5 + 0.5 * max(0.0, cell.cell.share) / usual)
+        * (1 + named.get(cell.key, 0.0))
+        for cell in cells
+    ]
+    weights = [cell.learning for cell in cells]
+    mean = _rate((sum(map(float.__mul__, weights, worth)), sum(weights)), 1.0)
+    return [min(1 + TILT, max(1 - TILT, value / mean)) for value in worth]
+
+
+def affordable(portions: Sequence[Portion], brief: PlanBrief) -> float:
+    """How much of the plan the budget allows, 0 to 1; half as much after each round that failed in a row."""
+    scale = 1.0
+    for past in reversed(brief.history):
+        if past.status != "failed":
+            break
+        scale /= 2
+    if brief.budget.tokens is not None:
+        cost = max(1.0, sum(cost_of(portions, brief)))
+        scale = min(scale, LAST_TOKENS * max(0, brief.budget.tokens) / cost)
+    if brief.budget.seconds is not None:
+        scale = min(scale, max(0.0, brief.budget.seconds) / LAST_SECONDS)
+    return max(scale, 0.01)
+
+
+def cost_of(portions: Sequence[Portion], brief: PlanBrief) -> tuple[float, float]:
+    """Tokens that the portions will cost: sampled, trained."""
+    drawn = sum(portion.samples * portion.of.tokens for portion in portions)
+    mix = sum(
+        (portion.of.cell.demonstrations + portion.share * portion.of.stock + portion.rows) * portion.of.tokens
+        for portion in portions
+    )
+    return drawn, mix * _epochs(portions, brief, 1.0)
+
+
+def _epochs(portions: Sequence[Portion], brief: PlanBrief, scale: float) -> float:
+    """Passes over the mix: those of the objective, fewer as more rows are new; never less than one for that."""
+    anchor = sum(portion.of.cell.demonstrations for portion in portions)
+    rows = sum(portion.share * portion.of.stock + portion.rows for portion in portions)
+    fewer = brief.epochs * _rate((anchor + rows / FEWER, anchor + rows), 1.0)
+    return min(100.0, max(0.01, max(fewer, min(1.0, brief.epochs)) * scale))
+
+
+def allot(portion: Portion, samples: int, brief: PlanBrief) -> Allotment | None:
+    """One sample of each fresh problem; where they run out, fewer problems and up to four samples of each.
+
+    A finite pool is to last the rounds that are left, but no round need take less of it than the baseline does.
+    """
+    cell = portion.of.cell
+    each, rounds = uniform_problems(brief), max(1, brief.budget.rounds or ROUNDS_AHEAD)
+    pace = samples if cell.left is None else max(math.ceil(cell.left / rounds), math.ceil(each))
+    problems = within(cell, min(samples, pace))
+    if problems < 1:
+        return None
+    most = min(SAMPLES_EACH, samples // problems, max(1, round(SAMPLES_EACH * each / problems)))
+    rows = portion.rows * samples / max(1.0, portion.samples)
+    tries = next((n for n in range(1, most) if problems * _one_of(portion.of.sampled, n) >= rows), most)
+    tries = 1 if problems == samples else tries
+    return Allotment(skill=cell.skill, level=cell.level, problems=problems, samples=tries)
+
+
+def _least(portions: Sequence[Portion]) -> tuple[Allotment, ...]:
+    """One problem where most was wanted, so that a round does something; none where every pool is empty."""
+    open_ones = [portion.of for portion in portions if within(portion.of.cell, 1)]
+    wanted = {portion.of.key: portion.samples for portion in portions}
+    for standing in sorted(open_ones, key=lambda standing: -wanted[standing.key])[:1]:
+        return (Allotment(skill=standing.cell.skill, level=standing.cell.level, problems=1),)
+    return ()
+
+
+def _answers(
+    portions: Sequence[Portion], allotments: Sequence[Allotment], diagnosis: Diagnosis | None
+) -> tuple[str, ...]:
+    """The failure modes whose cells are practised this round, and not only watched."""
+    drawn = {(allotment.skill, allotment.level) for allotment in allotments}
+    practised = {p.of.key for p in portions if p.of.key in drawn and p.of.learning >= 0.5}
+    return tuple(mode.name for mode in _modes(diagnosis) if (mode.skill, mode.level) in practised)
+
+
+def hypothesis(portions: Sequence[Portion], allotments: Sequence[Allotment], brief: PlanBrief) -> str:
+    """The plan in words: which cells, why, what is expected of it and what it costs."""
+    if not allotments:
+        return "Nothing can be sampled: no cell has a practice problem left. Train on what there is, or stop."
+    solved = [p.of for p in portions if p.of.solved >= 0.5]
+    barren = [p.of for p in portions if p.of.solved < 0.5 and p.of.alive < 0.5]
+    learning = [p.of for p in portions if p.of.solved < 0.5 and p.of.alive >= 0.5]
+    count = sum(allotment.problems * allotment.samples for allotment in allotments)
+    counted = {(allotment.skill, allotment.level): allotment for allotment in allotments}
+    drawn = [(p, counted[p.of.key]) for p in portions if p.of.key in counted]
+    rows = sum(allotment.problems * _one_of(p.of.sampled, allotment.samples) for p, allotment in drawn)
+    rise = sum(p.of.cell.share * (1 - p.of.mean) * p.of.learning for p in portions) * HEADROOM
+    sampled, trained = cost_of(portions, brief)
+    parts = [
+        f"Rows of {_named(learning)} are what the student lacks: these get even shares, one sample a problem."
+        if learning
+        else "No cell is seen to learn.",
+        f"{_named(solved)} passed surely (bound above {SOLVED[0]:.0%}) and is only rehearsed."
+        if solved
+        else "",
+        f"{_named(barren)} passes too seldom to give rows and is only scouted." if barren else "",
+        f"{count} samples should give about {rows:.0f} new rows and raise dev by about {rise:.3f},",
+        f"for about {sampled:.0f} tokens sampled and {trained:.0f} trained before the budget is looked at.",
+    ]
+    return " ".join(filter(None, parts))[:4000]
+
+
+def _named(cells: Sequence[Standing]) -> str:
+    """The first cells by name, with their pass rates."""
+    names = [f"{name_of(cell.key)} ({cell.mean:.2f})" for cell in cells[:8]]
+    return ", ".join(names) + (f" and {len(cells) - 8} more" if len(cells) > 8 else "")
+
+
+def _modes(diagnosis: Diagnosis | None) -> Sequence[FailureMode]:
+    return diagnosis.modes if diagnosis else ()
+
+
+def _key(tally: Tally) -> Key:
+    return tally.skill, tally.level
+
+
+def _sum(rows: Iterable[tuple[Key, float, float]]) -> dict[Key, Pair]:
+    """Both numbers, added up by cell."""
+    found: dict[Key, Pair] = {}
+    for key, first, second in rows:
+        before = found.get(key, (0.0, 0.0))
+        found[key] = (before[0] + first, before[1] + second)
+    return found
+
+
+def _rate(pair: Pair, otherwise: float) -> float:
+    return pair[0] / pair[1] if pair[1] > 0 else otherwise
+
+
+def _one_of(rate: float, tries: int) -> float:
+    """Probability that at least one of so many tries passes."""
+    return 1.0 - (1.0 - rate) ** tries
+
+
+def _log_odds(rate: float) -> float:
+    held = min(0.999, max(0.001, rate))
+    return math.log(held / (1 - held))
+
+
+def _shifted(rate: float, by: float) -> float:
+    """The rate, moved by so much in log-odds."""
+    return 1 / (1 + math.exp(-(_log_odds(rate) + by)))
+
+
+def _ramp(value: float, start: float, end: float) -> float:
+    """0 up to `start`, 1 from `end` on, straight between them."""
+    return min(1.0, max(0.0, (value - start) / (end - start)))

@@ -1,0 +1,93 @@
+"""The budget: what may still be spent. Its rows are the ledger's, so it outlives a restart."""
+
+from __future__ import annotations
+
+import time
+
+from agents.briefs import BudgetLeft
+from loop.crew import Limits
+from loop.ledger import Ledger
+from loop.objective import Budget
+from loop.records import Spent
+
+
+class BudgetSpent(Exception):  # noqa: N818 - no error: the run ends as it was told to
+    """A limit of the objective is reached; its name is the message."""
+
+
+class Meter:
+    """What the run has spent, against what the objective allows.
+
+    From the start on, enough is held back for what must come after the rounds: the control is trained on as many
+    tokens as the rounds were and looks at dev as often; then the test is opened.
+    """
+
+    def __init__(self, budget: Budget, ledger: Ledger, control: bool) -> None:
+        self._budget, self._ledger, self._control = budget, ledger, control
+        self._began = time.monotonic()
+        self._before = ledger.seconds_before()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that all launches have worked on the run, this one included."""
+        return self._before + time.monotonic() - self._began
+
+    @property
+    def here(self) -> float:
+        """Seconds of this launch."""
+        return time.monotonic() - self._began
+
+    def left(self) -> BudgetLeft:
+        """What the rounds may still spend."""
+        rounds = [r for r in self._ledger.rounds() if r.round > 0]
+        reserved = self._reserved()
+        spent = self._ledger.spent()
+        budget = self._budget
+        return BudgetLeft(
+            rounds=None if budget.rounds is None else max(0, budget.rounds - len(rounds)),
+            tokens=None
+            if budget.tokens is None
+            else budget.tokens - spent.tokens_sampled - spent.tokens_trained - int(reserved.tokens_trained),
+            seconds=None if budget.minutes is None else budget.minutes * 60 - self.seconds - reserved.seconds,
+        )
+
+    def check(self) -> BudgetLeft:
+        """What is left.
+
+        Raises: BudgetSpent when nothing is.
+        """
+        left = self.left()
+        for name, amount in (("rounds", left.rounds), ("tokens", left.tokens), ("minutes", left.seconds)):
+            if amount is not None and amount <= 0:
+                raise BudgetSpent(name)
+        return left
+
+    def limits(self, trains: bool = False) -> Limits:
+        """The limits of one piece of work. What trains in a round is trained once more by the control.
+
+        Raises: BudgetSpent when nothing is left.
+        """
+        left = self.check()
+        share = 2 if trains and self._control else 1
+        return Limits(
+            tokens=None if left.tokens is None else max(1, left.tokens // share),
+            seconds=None if left.seconds is None else left.seconds / share,
+        )
+
+    def _reserved(self) -> Spent:
+        """What the control and the test will need, by what the same work cost so far (tokens of both kinds)."""
+        rows = self._ledger.spendings()
+        rounds = [(room, stage, s) for room, stage, s, _, _ in rows if room.isdigit()]
+        done = sum((s for room, _, s, _, _ in rows if room.startswith("control")), Spent())
+        training = sum((s for room, stage, s in rounds if stage == "train" and room != "000"), Spent())
+        exams = [s for _, stage, s in rounds if stage == "sit the exam"]
+        exam = max(exams, key=lambda s: s.seconds, default=Spent())
+        sittings = 3 + (len(exams) if self._control else 0)
+        again = training if self._control else Spent()
+        return Spent(
+            tokens_trained=max(
+                0,
+                again.tokens_trained + sittings * exam.tokens_sampled - done.tokens_trained - done.tokens_sampled,
+            ),
+            seconds=max(0.0, again.seconds + sittings * 2 * exam.seconds - done.seconds),
+        )

@@ -1,0 +1,96 @@
+"""What children are asked to do, and what they come back with. Plain records: no torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agents.engines import SamplingJob
+from loop.crew import Limits
+from loop.errors import StageError
+from loop.presets import Architecture, TrainSettings
+from loop.records import Problem
+
+
+class Diverged(StageError):
+    """The loss is no number any more."""
+
+
+@dataclass(frozen=True)
+class DrawJob:
+    """Complete the requests of `job` and append a Sample for each to `rows`."""
+
+    engine: str
+    job: SamplingJob
+    rows: str
+    problems: dict[str, Problem]
+    """The problem of each request's key."""
+    strategy: str = ""
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What drawing came to."""
+
+    engine_seconds: float
+    parameters: int
+    stopped: str = ""
+    """The limit that ended it early, or ""."""
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Train on from a model, on rows of (prompt, response, copies), with the loss on the responses."""
+
+    start: str
+    """Folder or id of the model (or LoRA adapter) to go on from."""
+    out: str
+    """An empty folder for the checkpoint."""
+    rows: tuple[tuple[str, str, int], ...]
+    settings: TrainSettings
+    weights: str
+    """full or lora."""
+    seed: int
+    epochs: float = 1.0
+    tokens: int | None = None
+    """Train for this many non-padding tokens instead of `epochs`."""
+    limits: Limits = Limits()
+    log: str = ""
+    """A file that gets a JSON line every few steps."""
+
+
+@dataclass(frozen=True)
+class ConvergeJob:
+    """How the student of round 0 is made: trained until its held-out accuracy has stopped rising."""
+
+    train: TrainJob
+    architecture: Architecture | None
+    """A scratch student's shape; None goes on from `train.start`."""
+    held_out: tuple[tuple[str, str], ...]
+    """(prompt, response) pairs never trained on; the checkpoint is the one that answers most of them."""
+    answer: str
+    """Where a response's answer stands."""
+    max_new_tokens: int
+    evaluate_every: int = 100
+    """Steps between two looks at the held-out part."""
+    patience: float = 0.3
+    """Over when this share of all steps so far has brought no new best."""
+    min_steps: int = 600
+    max_steps: int = 20_000
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training came to."""
+
+    parameters: int
+    steps: int
+    tokens: int
+    """Non-padding tokens trained on."""
+    loss: float | None
+    engine_seconds: float
+    sampled_tokens: int = 0
+    looks: tuple[dict[str, float], ...] = ()
+    """Round 0: step, accuracy, loss and tokens, at each look at the held-out part."""
+    stopped: str = ""
+    """The limit that ended training early, or ""."""

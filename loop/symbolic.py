@@ -1,0 +1,186 @@
+"""Whether two mathematical expressions are equal: math-verify, in a process of its own that can be killed.
+
+SymPy can compute for ever on nine characters (9^{9^{9}}), inside one C call that no Python timeout interrupts.
+The child reads one JSON line [found, answer] at a time and answers with one; end of file ends it. While it
+computes it has an alarm whose action is the kernel's, so that even then it cannot outlive its parent for long.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import re
+import resource
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from loop.errors import MissingError
+
+DEADLINE = 5.0
+"""Seconds for one comparison, after which the child is killed."""
+
+STARTING = 120.0
+"""Seconds that importing SymPy may take on a busy machine."""
+
+ROOM = 4 * 2**30
+"""Bytes of address space of the child."""
+
+LONGEST = 2000
+"""Characters of an expression; what is longer is not an answer."""
+
+
+def compare(found: str, answer: str) -> str | None:
+    """None when math-verify finds `found` equal to `answer`; else why not, or "".
+
+    Raises MissingError when the child cannot be started.
+    """
+    return _child().compare(found, answer)
+
+
+class Child:
+    """The child process, started when first needed and again after each that was killed. Safe among threads."""
+
+    def __init__(self, deadline: float = DEADLINE) -> None:
+        self._deadline = deadline
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+        self._lock = threading.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the child that runs now."""
+        return self._process.pid if self._process else None
+
+    def compare(self, found: str, answer: str) -> str | None:
+        """As the function of this module."""
+        if max(len(found), len(answer)) > LONGEST:
+            return "too long"
+        with self._lock:
+            process = self._running()
+            try:
+                _send(process, [found, answer, self._deadline])
+                return str(reply) if (reply := _receive(process, self._deadline)) is not True else None
+            except TimeoutError:
+                self._stop()
+                return "timed out"
+            except (EOFError, BrokenPipeError):
+                self._stop()
+                return "the comparison broke down"
+
+    def close(self) -> None:
+        """End the child, if there is one; the next comparison starts another."""
+        with self._lock:
+            self._stop()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process and self._owner != os.getpid():
+            self._process = None  # a fork's copy: the pipes are the parent's
+        if self._process and self._process.poll() is not None:
+            self._stop()
+        if not self._process:
+            self._process, self._owner = _start(), os.getpid()
+        return self._process
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process and self._owner == os.getpid():
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    pipe.close()
+
+
+@cache
+def _child() -> Child:
+    child = Child()
+    atexit.register(child.close)
+    return child
+
+
+def _start() -> subprocess.Popen[bytes]:
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "loop.symbolic"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    try:
+        _receive(process, STARTING)
+    except (EOFError, TimeoutError) as error:
+        process.kill()
+        process.communicate()
+        raise MissingError(
+            f"the verifier `math` needs math-verify, which does not start: {error!r}"
+        ) from error
+    return process
+
+
+def _send(process: subprocess.Popen[bytes], message: Any) -> None:
+    assert process.stdin
+    process.stdin.write(json.dumps(message).encode() + b"\n")
+
+
+def _receive(process: subprocess.Popen[bytes], seconds: float) -> Any:
+    """The next line of the child. Raises TimeoutError, and EOFError when the child has ended."""
+    assert process.stdout
+    line, until = b"", time.monotonic() + seconds
+    while not line.endswith(b"\n"):
+        if not select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
+            raise TimeoutError
+        if not (piece := os.read(process.stdout.fileno(), 65536)):
+            raise EOFError("it ended")
+        line += piece
+    return json.loads(line)
+
+
+def main() -> None:
+    """The child: answer each line of standard input until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what SymPy prints is no reply
+    from math_verify import parse, verify
+
+    print("true", file=replies, flush=True)
+    for line in sys.stdin:
+        found, answer, deadline = json.loads(line)
+        signal.setitimer(signal.ITIMER_REAL, deadline + 1.0)
+        reply: bool | str = ""
+        texts = [_expression(text) for text in (answer, found)]
+        if None in texts:
+            reply = "not one expression"
+        else:
+            right, left = (parse(rf"\boxed{{{text}}}", parsing_timeout=None) for text in texts)
+            reply = bool(verify(right, left, timeout_seconds=None)) or ""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print(json.dumps(reply), file=replies, flush=True)
+
+
+def _expression(text: str) -> str | None:
+    """The text without its outer dollar signs or box; None where it would not be one expression in braces."""
+    text = text.strip()
+    text = re.sub(r"^(\${1,2})(.*)\1$", r"\2", text, flags=re.DOTALL)
+    text = re.sub(r"^\\[(\[](.*)\\[)\]]$", r"\1", text, flags=re.DOTALL).replace("\\$", "")
+    text = re.sub(r"^\$(?=\s*[-\d.])", "", text)
+    depth = lowest = 0
+    for brace in re.findall(r"\\.|[{}]", text):
+        depth += {"{": 1, "}": -1}.get(brace, 0)
+        lowest = min(lowest, depth)
+    return None if depth or lowest or "$" in text or "boxed" in text else text
+
+
+if __name__ == "__main__":
+    main()

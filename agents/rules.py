@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import pairwise, repeat
 
 from agents.briefs import CellBrief, Evidence, PlanBrief, RoundBrief, Tally
 from agents.replies import (
@@ -44,14 +44,14 @@ SURE = 1.28
 """Standard errors to the bounds that call a cell solved or barren: wrong at most one time in ten."""
 PRUDENT = 0.67
 """The same for the pass rate that samples are reckoned with: a little-known cell is given more of them."""
-CHANGED = 1.64
+CHANGED = 2.33
 """Standard errors beyond which older counts are dropped: the student has learned or forgotten since."""
 SOLVED = (0.85, 0.94)
 """From the first to the second value of the lower bound, a cell goes from learning to solved."""
-MUCH, EASE = 0.4, 0.4
-"""Where no cell that lives fails more often than the first, a cell must fail less often to be called solved: the
-error rates of `SOLVED` shrink in proportion, down to the second. When all are nearly solved, all are practised."""
-BARREN = (0.03, 0.08)
+MUCH, EASE = 0.25, 0.4
+"""Where no cell that lives fails more often than the first says, the error rates of `SOLVED` shrink in proportion,
+at most to the second's share: when all are nearly solved, those that are worst are practised on."""
+BARREN = (0.05, 0.12)
 """From the second to the first value of the upper bound, a cell goes from learning to barren."""
 SOLVED_FRESH = 0.06
 """A solved cell's new rows, against the baseline's: enough to notice forgetting."""
@@ -60,32 +60,32 @@ SOLVED_MIX = 0.25
 SCOUT = 0.04
 """A barren cell's samples, against the baseline's: 26 of 667 show a pass rate of 0.1 in 15 of 16 rounds."""
 FRONTIER = 0.15
-"""The same for a barren cell just above one that always passes; less in proportion to that one's pass rate."""
+"""The same for a barren cell just above one that always passes; else in proportion to its pass rate."""
 TILT = 0.15
 """How far from even the rows of a learning cell may go."""
 MORE = (2.5, 2.0, 1.6, 1.25)
-"""New rows of learning cells, against the baseline's: the first that is within `THRIFT`, or else the last, which is
-paid from what single samples save (half of the samples at p = 0.5) and from fewer passes over the larger mix, since
-fresh rows teach more than repeated ones."""
+"""New rows of learning cells, against the baseline's: the first that is within `THRIFT`, or else the last. That
+is paid from what single samples save (half of the samples at p = 0.5) and from fewer passes over the larger
+mix, since fresh rows teach more than repeated ones."""
 FEWER = 1.12
-"""By how much fewer passes are made over what isn't demonstrations: half of the last of `MORE`, in logarithms."""
+"""By how much fewer passes are made over what is not demonstrations: half of `MORE`'s last, in logarithms."""
 THRIFT = 0.6
 """Share of the baseline's tokens up to which the learning cells may get more rows."""
-CARRY = 40.0
+CARRY = 60.0
 """Most attempts that all but the newest greedy ones count for."""
 FADE = 0.5
 """Weight of counts for each student that has been kept since."""
 GAP = 0.7
 """Log-odds by which greedy answers do better than samples, until history has shown it."""
 STEADY = 100.0
-"""Attempts at which a cell's measured gain counts as much as the mean of all: gains differ by 0.05, and a rate of
-n attempts has a variance of 0.25 / n."""
+"""Attempts at which a cell's measured gain counts as much as the mean of all: gains differ by 0.05, and the
+variance of a rate is 0.25 / n."""
 ROUNDS_AHEAD = 4
 """Rounds that a finite pool of problems is to last, where the objective does not say how many are left."""
 TOKENS = 100.0
 """Tokens of a sample, until one has been drawn."""
 HEADROOM = 0.16
-"""Share of the learning cells' errors that a round is expected to mend: the default run's first (0.49 to 0.57)."""
+"""Share of the learning cells' errors that a round should mend: the default run's first (0.49 to 0.57)."""
 LAST_TOKENS = 0.9
 """Share of the tokens left that a round may be planned to cost."""
 LAST_SECONDS = 90.0
@@ -102,7 +102,7 @@ class Standing:
     mean: float
     low: float
     high: float
-    """Greedy pass rate, and the bounds on it."""
+    """Greedy pass rate, and the bounds on it; the upper one no less than what samples surely pass."""
     sampled: float
     """Pass rate of samples, prudently."""
     stock: float
@@ -112,16 +112,17 @@ class Standing:
     gain: float
     """Rise of the pass rate per sampled token, against the mean of all cells; 1 where it is not known."""
     ease: float = 1.0
-    """Factor of the error rates in `SOLVED`: lower when no cell has much to learn."""
+    """Factor of the error rates in `SOLVED`: lower where no cell has much to learn."""
 
     @property
     def key(self) -> Key:
+        """Skill and level."""
         return self.cell.skill, self.cell.level
 
     @property
     def solved(self) -> float:
         """1 for a solved cell, 0 for one that is not, between them where it is in doubt."""
-        return _ramp(self.low, 1 - self.ease * (1 - SOLVED[0]), 1 - self.ease * (1 - SOLVED[1]))
+        return _ramp(self.low, *(1 - self.ease * (1 - bar) for bar in SOLVED))
 
     @property
     def alive(self) -> float:
@@ -179,7 +180,7 @@ class Rules:
 def standings(brief: PlanBrief) -> list[Standing]:
     """What is believed of every cell; a cell that was never tried is believed to be learning."""
     gap = greedy_gap(brief.history)
-    newest, others = _evidence(brief.history, gap)
+    newest, others, drawn = _evidence(brief.history, gap)
     stock, gains = _rows_kept(brief.history), _gains(brief.history)
     costs = _sum((_key(t), t.tokens, t.tried) for past in brief.history for t in past.samples if t.tokens > 0)
     usual = _rate((sum(c[0] for c in costs.values()), sum(c[1] for c in costs.values())), TOKENS)
@@ -187,26 +188,27 @@ def standings(brief: PlanBrief) -> list[Standing]:
     for cell in brief.cells:
         key = (cell.skill, cell.level)
         passed, tried = _believed(newest.get(key, (0, 0)), others.get(key, (0, 0)))
+        samples = drawn.get(key, (0, 0))
         found.append(
             Standing(
                 cell=cell,
                 mean=(passed + 0.5) / (tried + 1),
                 low=bound(passed, tried, -SURE),
-                high=bound(passed, tried, SURE),
-                sampled=_shifted(bound(passed, tried, -PRUDENT), -gap),
+                high=max(bound(passed, tried, SURE), bound(*samples, -SURE)),
+                sampled=max(_shifted(bound(passed, tried, -PRUDENT), -gap), bound(*samples, -PRUDENT)),
                 stock=stock.get(key, 0.0),
                 tokens=_rate(costs.get(key, (0, 0)), usual),
                 gain=gains.get(key, 1.0),
             )
         )
-    left = max((1 - standing.mean for standing in found if standing.alive >= 0.5), default=1.0)
-    return [replace(standing, ease=min(1.0, max(EASE, left / MUCH))) for standing in found]
+    most = max((1 - standing.mean for standing in found if standing.alive >= 0.5), default=1.0)
+    return [replace(standing, ease=min(1.0, max(EASE, most / MUCH))) for standing in found]
 
 
 def bound(passed: float, tried: float, errors: float) -> float:
     """Wilson's score bound (1927): `errors` standard errors above the rate, below it where negative.
 
-    In closed form nearly the quantile of the Beta(passed + 1/2, failed + 1/2) posterior (the tests hold the two
+    In closed form nearly the quantile of the Beta(passed + 1/2, failed + 1/2) posterior (a test holds the two
     together); 0 or 1 with no attempt at all.
     """
     squared = errors * errors
@@ -216,12 +218,12 @@ def bound(passed: float, tried: float, errors: float) -> float:
 
 
 def greedy_gap(history: Sequence[RoundBrief]) -> float:
-    """Log-odds by which greedy answers pass more often than samples of the same student; `GAP` counts as a round.
+    """Log-odds by which greedy answers pass more often than the same student's samples; `GAP` is one round.
 
     A round's samples come from the student that the greedy attempts of the round before describe.
     """
     gaps = [GAP]
-    for before, past in zip(history, history[1:], strict=False):
+    for before, past in pairwise(history):
         greedy = _sum((_key(tally), tally.passed, tally.tried) for tally in _greedy(before))
         both = [tally for tally in past.samples if tally.tried > 0 and greedy.get(_key(tally), (0, 0))[1]]
         if both:
@@ -231,10 +233,11 @@ def greedy_gap(history: Sequence[RoundBrief]) -> float:
     return min(2.0, max(0.0, sum(gaps) / len(gaps)))
 
 
-def _evidence(history: Sequence[RoundBrief], gap: float) -> tuple[dict[Key, Pair], dict[Key, Pair]]:
-    """Passed and tried by cell: greedily by the best student as it is now; and all else, as if it were."""
+def _evidence(history: Sequence[RoundBrief], gap: float) -> tuple[dict[Key, Pair], ...]:
+    """Passed and tried by cell: greedy ones of the best student as it is now; all else as if it were; samples."""
     newest: list[tuple[Key, float, float]] = []
     others: list[tuple[Key, float, float]] = []
+    drawn: list[tuple[Key, float, float]] = []
     kept_since = 0
     for past in reversed(history):
         weight = FADE**kept_since
@@ -246,11 +249,12 @@ def _evidence(history: Sequence[RoundBrief], gap: float) -> tuple[dict[Key, Pair
             tried = FADE**kept_since * tally.tried
             rate = _shifted((tally.passed + 0.5) / (tally.tried + 1), gap)
             others.append((_key(tally), tried * rate, tried))
-    return _sum(newest), _sum(others)
+            drawn.append((_key(tally), FADE**kept_since * tally.passed, tried))
+    return _sum(newest), _sum(others), _sum(drawn)
 
 
 def _greedy(past: RoundBrief) -> list[Tally]:
-    """Greedy attempts by the student that was best after the round; a discarded one's dev score says nothing."""
+    """Greedy attempts by the student that was best after the round; so no dev score of a discarded one."""
     trusted = past.dev_cells if past.status in ("start", "kept") else ()
     return [tally for tally in (*past.probe, *trusted) if tally.tried > 0]
 
@@ -265,7 +269,7 @@ def _believed(newest: Pair, others: Pair) -> Pair:
 
 
 def _rows_kept(history: Sequence[RoundBrief]) -> dict[Key, float]:
-    """Rows of earlier rounds by cell: at most one a problem, scaled to what each round says it kept in all."""
+    """Rows of earlier rounds by cell: at most one a problem, scaled to what each round kept in all."""
     kept = []
     for past in history:
         strategies = past.plan.strategies if past.plan else ()
@@ -311,7 +315,7 @@ def _gains(history: Sequence[RoundBrief]) -> dict[Key, float]:
 
 
 def apportion(cells: Sequence[Standing], brief: PlanBrief) -> list[Portion]:
-    """Rows and samples of each cell; learning cells get more while all of it stays well below the baseline."""
+    """Rows and samples of each cell; learning cells get more while it all stays well below the baseline."""
     bar = THRIFT * baseline_cost(cells, brief)
     for more in MORE[:-1]:
         portions = _portions(cells, brief, more)
@@ -363,7 +367,7 @@ def _below(cells: Sequence[Standing]) -> dict[Key, Standing]:
     for skill in dict.fromkeys(cell.cell.skill for cell in cells):
         levels = [cell for cell in cells if cell.cell.skill == skill]
         levels.sort(key=lambda cell: cell.cell.level if isinstance(cell.cell.level, int) else 0)
-        found.update({upper.key: lower for lower, upper in zip(levels, levels[1:], strict=False)})
+        found.update({upper.key: lower for lower, upper in pairwise(levels)})
     return found
 
 
@@ -416,7 +420,7 @@ def cost_of(portions: Sequence[Portion], brief: PlanBrief) -> tuple[float, float
 
 
 def _epochs(portions: Sequence[Portion], brief: PlanBrief, scale: float) -> float:
-    """Passes over the mix: those of the objective, fewer as more rows are new; never less than one for that."""
+    """Passes over the mix: the objective's, fewer as more rows are new, but not less than one for that."""
     anchor = sum(portion.of.cell.demonstrations for portion in portions)
     rows = sum(portion.share * portion.of.stock + portion.rows for portion in portions)
     fewer = brief.epochs * _rate((anchor + rows / FEWER, anchor + rows), 1.0)
@@ -424,9 +428,9 @@ def _epochs(portions: Sequence[Portion], brief: PlanBrief, scale: float) -> floa
 
 
 def allot(portion: Portion, samples: int, brief: PlanBrief) -> Allotment | None:
-    """One sample of each fresh problem; where they run out, fewer problems and up to four samples of each.
+    """One sample of each fresh problem; where they run out, fewer problems, up to four samples each.
 
-    A finite pool is to last the rounds that are left, but no round need take less of it than the baseline does.
+    A finite pool is to last the rounds left, but no round need take less of it than the baseline does.
     """
     cell = portion.of.cell
     each, rounds = uniform_problems(brief), max(1, brief.budget.rounds or ROUNDS_AHEAD)

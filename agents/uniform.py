@@ -1,4 +1,4 @@
-"""The baseline orchestrator, every cell alike; and the diagnosis that needs no model, which `rules` shares."""
+"""The baseline orchestrator, every cell alike; and the diagnosis without a model, which `rules` shares."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ QUOTE = 160
 """Characters of a quote: a mode of three examples stays near a hundred tokens of a prompt."""
 
 ADVICE: dict[Kind, str] = {
-    "wrong step": "Practise {cell} on fresh problems, keeping only rows with every step right; an easier level "
-    "that still fails often comes first.",
-    "wrong answer": "Practise {cell} on fresh problems; its steps can't be faulted, so look at how the answer "
-    "is taken from the working.",
-    "wrong format": "Keep verified rows of {cell} whole in the training mix: they show the form that is missed.",
-    "no answer": "Keep verified rows of {cell} whole in the training mix: they show working that ends in an answer.",
-    "cut off": "Practise the levels below {cell} first: responses there end in time; longer ones are not "
-    "rows to learn from.",
+    "wrong step": "Practise {cell} on fresh problems, keeping only rows with every step right; where an "
+    "easier level fails as often, that one first.",
+    "wrong answer": "Practise {cell} on fresh problems; no step is known to be wrong, so look at how the "
+    "answer follows from the working.",
+    "wrong format": "Keep the verified rows of {cell} whole in the mix: they show the form that is missed.",
+    "no answer": "Keep the verified rows of {cell} whole in the mix: their working ends in an answer.",
+    "cut off": "Practise the level below {cell} first, where responses end in time; a response that is cut "
+    "off gives no row.",
 }
 
 
@@ -88,7 +88,7 @@ def spread(wanted: Sequence[float], round_number: int) -> list[int]:
 
 
 def name_failures(attempts: Sequence[Evidence]) -> Diagnosis:
-    """Group wrong attempts by skill, level and kind; a share is of all the cell's attempts, right ones too."""
+    """Group wrong attempts by skill, level and kind; shares are of all attempts in the cell."""
     tried = Counter((attempt.skill, attempt.level) for attempt in attempts)
     wrong: dict[tuple[Key, Kind], list[Evidence]] = {}
     for attempt in attempts:

@@ -446,10 +446,10 @@ WORDS = {
     "too_short": "is empty; write at least one",
     "string_too_short": "is empty; write a value",
     "literal_error": "is not one of the values known here; write %(expected)s",
-    "greater_than": "is too small; write a number above %(gt)s",
-    "greater_than_equal": "is too small; write %(ge)s or more",
-    "less_than": "is too large; write a number below %(lt)s",
-    "less_than_equal": "is too large; write %(le)s or less",
+    "greater_than": "is too small; write a number above %(gt)g",
+    "greater_than_equal": "is too small; write %(ge)g or more",
+    "less_than": "is too large; write a number below %(lt)g",
+    "less_than_equal": "is too large; write %(le)g or less",
 }
 
 
@@ -492,6 +492,8 @@ def _known_keys(steps: list[str | int]) -> str:
         fields = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
         model = _model_in(fields.get(str(step))) or model
     key = str(steps[-1])
+    if key in FrontMatter.model_fields and model is not FrontMatter:
+        return f"{key} belongs to the left margin"
     for name, field in FrontMatter.model_fields.items():
         inner = _model_in(field.annotation)
         if inner and inner is not model and key in inner.model_fields:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from agents.briefs import Tally
 from agents.replies import Level
 from loop.verifiers import Check
 
@@ -108,6 +109,18 @@ class Example(Record):
     strategy: str = ""
 
 
+class Admission(Record):
+    """What the curator decided on a sample that passed its critique."""
+
+    id: str
+    """The sample's."""
+    reason: str
+    """Why it was not admitted: duplicate, over the cap, stands in an exam; else ""."""
+    matched: str = ""
+    """The text by which it gave an exam problem away."""
+    example: Example | None
+
+
 class Attempt(Record):
     """The student's greedy answer to one problem of an exam or a probe, judged."""
 
@@ -205,6 +218,11 @@ class Round(Record):
     passed: int = 0
     examples: int = 0
     dropped: dict[str, int] = {}
+    """Samples that did not become examples, by reason."""
+    dev_cells: tuple[CellScore, ...] = ()
+    samples: tuple[Tally, ...] = ()
+    probe: tuple[Tally, ...] = ()
+    verdict: Verdict | None = None
     false_positive_rate: float | None = None
     """Of the admitted samples, the share whose working an independent check finds unsound."""
     answer_false_positive_rate: float | None = None

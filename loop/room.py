@@ -16,7 +16,7 @@ from loop.errors import DamagedRunError
 from loop.failpoints import failpoint
 from loop.files import RowFile, file_digest, publish_folder, read_rows, verify_manifest, write_atomic
 from loop.ledger import Card, Ledger
-from loop.records import Checkpoint, Critique, Evaluation, Example, Round, Sample, Spent, as_json, as_line
+from loop.records import Admission, Checkpoint, Critique, Evaluation, Example, Round, Sample, Spent, as_json, as_line
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -76,7 +76,8 @@ def _appended(name: str, file: str, kind: type[M]) -> Stage[list[M]]:
 PLAN = _record("plan", "plan.json", Plan)
 SAMPLES = _appended("sample", "samples.jsonl", Sample)
 CRITIQUES = _rows("critique", "critiques.jsonl", Critique)
-DATASET = _rows("curate", "dataset.jsonl", Example)
+ADMISSIONS = _rows("curate", "admissions.jsonl", Admission)
+DATASET = _rows("mix", "dataset.jsonl", Example)
 CHECKPOINT = Stage[Checkpoint]("train", "checkpoint", save=lambda *_: None, load=lambda _: None)  # type: ignore[arg-type, return-value]
 ATTEMPTS = _appended("sit the exam", "attempts.jsonl", Sample)
 EVALUATION = _record("evaluate", "evaluation.json", Evaluation)

@@ -31,7 +31,7 @@ from loop.verifiers import VERIFIERS, check_answer, read_number
 GYM = "reasoning_gym/"
 MOST_LEVELS = 1000
 MOST_NAMED = 20
-KINDS = {
+KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
     int: ((int,), "a whole number"),
     float: ((int, float), "a number"),
     bool: ((bool,), "true or false"),
@@ -152,7 +152,7 @@ class Source(Settings):
             return self
         for key in ("config", "sweep"):
             if getattr(self, key):
-                raise mistake(f"is not for a file; take it out", key)
+                raise mistake("is not for a file; take it out", key)
         if "scorer" in self.verifiers:
             raise mistake("is not for a file; write exact, numeric or math", "verifier")
         try:

@@ -1,8 +1,8 @@
 """Whether two mathematical expressions are equal: math-verify, in a process of its own that can be killed.
 
-SymPy can compute for ever on nine characters (9^{9^{9}}), inside one C call that no Python timeout interrupts.
-The child reads one JSON line [found, answer] at a time and answers with one; end of file ends it. While it
-computes it has an alarm whose action is the kernel's, so that even then it cannot outlive its parent for long.
+SymPy can compute for ever on nine characters (9^{9^{9}}), inside one C call that no Python timeout stops. The
+child reads one JSON line [found, answer, seconds] at a time and writes one back; end of file ends it. While it
+computes, an alarm is set on which the kernel ends it: even then it outlives its parent by seconds only.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from loop.errors import MissingError
 DEADLINE = 5.0
 """Seconds for one comparison, after which the child is killed."""
 
+GRACE = 1.0
+"""Seconds past the deadline after which the kernel ends a child that nobody has killed."""
+
 STARTING = 120.0
 """Seconds that importing SymPy may take on a busy machine."""
 
@@ -46,7 +49,7 @@ def compare(found: str, answer: str) -> str | None:
 
 
 class Child:
-    """The child process, started when first needed and again after each that was killed. Safe among threads."""
+    """The child process, started when first needed and again after one was killed. Safe among threads."""
 
     def __init__(self, deadline: float = DEADLINE) -> None:
         self._deadline = deadline
@@ -109,7 +112,7 @@ def _child() -> Child:
 def _start() -> subprocess.Popen[bytes]:
     path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
-        [sys.executable, "-m", "loop.symbolic"],
+        [sys.executable, "-P", "-m", "loop.symbolic"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -152,33 +155,41 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what SymPy prints is no reply
-    from math_verify import parse, verify
+    import math_verify  # noqa: F401 - takes a second, before the clock runs
 
     print("true", file=replies, flush=True)
     for line in sys.stdin:
-        found, answer, deadline = json.loads(line)
-        signal.setitimer(signal.ITIMER_REAL, deadline + 1.0)
-        reply: bool | str = ""
-        texts = [_expression(text) for text in (answer, found)]
-        if None in texts:
-            reply = "not one expression"
-        else:
-            right, left = (parse(rf"\boxed{{{text}}}", parsing_timeout=None) for text in texts)
-            reply = bool(verify(right, left, timeout_seconds=None)) or ""
+        found, answer, seconds = json.loads(line)
+        signal.setitimer(signal.ITIMER_REAL, seconds + GRACE)
+        reply = _verify(found, answer)
         signal.setitimer(signal.ITIMER_REAL, 0)
         print(json.dumps(reply), file=replies, flush=True)
 
 
+def _verify(found: str, answer: str) -> bool | str:
+    """True, or why not. Words are compared as words: to SymPy they are products of letters, tea the same as eat."""
+    from math_verify import parse, verify
+
+    texts = [_expression(text) for text in (answer, found)]
+    if any(text is None for text in texts):
+        return "not one expression"
+    if any(re.fullmatch(r"[A-Za-z ]{3,}", str(text)) for text in texts):
+        return len({str(text).casefold() for text in texts}) == 1 or ""
+    right, left = (parse(rf"\boxed{{{text}}}", parsing_timeout=None) for text in texts)
+    if not right or not left:
+        return "not an expression"
+    return bool(verify(right, left, timeout_seconds=None)) or ""
+
+
 def _expression(text: str) -> str | None:
-    """The text without its outer dollar signs or box; None where it would not be one expression in braces."""
-    text = text.strip()
-    text = re.sub(r"^(\${1,2})(.*)\1$", r"\2", text, flags=re.DOTALL)
-    text = re.sub(r"^\\[(\[](.*)\\[)\]]$", r"\1", text, flags=re.DOTALL).replace("\\$", "")
-    text = re.sub(r"^\$(?=\s*[-\d.])", "", text)
+    """The text without dollar signs around it; None where it would not be one expression when put in braces."""
+    text = re.sub(r"^(\${1,2})(.*)\1$", r"\2", text.strip(), flags=re.DOTALL)
+    text = re.sub(r"^\\[(\[](.*)\\[)\]]$", r"\1", text, flags=re.DOTALL)
+    text = re.sub(r"^\\?\$(?=\s*[-\d.])", "", text).strip()
     depth = lowest = 0
-    for brace in re.findall(r"\\.|[{}]", text):
+    for brace in re.findall(r"\\.|[{}\\]", text):
         depth += {"{": 1, "}": -1}.get(brace, 0)
-        lowest = min(lowest, depth)
+        lowest = min(lowest, depth, -(brace == "\\"))
     return None if depth or lowest or "$" in text or "boxed" in text else text
 
 

@@ -53,7 +53,7 @@ SCORER_ERRORS = (
     TypeError,
     ValueError,
 )
-"""What a task's scorer may raise over an answer it did not expect: the answer is wrong, the room is not broken."""
+"""What a task's scorer may raise over an answer it did not expect: a wrong answer, not a broken room."""
 
 
 class Check(BaseModel):
@@ -72,19 +72,20 @@ class Check(BaseModel):
 def extract_answer(response: str, where: str = "####") -> str | None:
     r"""The answer of a response, stripped; None when it is not there or empty.
 
-    `where`: "boxed", the last \boxed{...}; "tags", the last <answer>...</answer>; else a marker such as "####" or
-    "A:", after the last of which the answer stands up to the end of the line. The last opening decides: one that
-    is cut off is no answer, whatever stood before it. A marker that begins with a letter begins a word.
+    `where`: "boxed", the last \boxed{...}; "tags", the last <answer>...</answer>; else a marker such as
+    "####" or "A:", after the last of which the answer stands up to the end of the line. The last opening
+    decides: one that is cut off is no answer, whatever stood before it. A marker that begins with a letter
+    begins a word.
     """
     if where == "boxed":
         found = _braced(response.rpartition(r"\boxed{"))
     elif where == "tags":
-        before, tag, rest = response.rpartition("<answer>")
+        _, tag, rest = response.rpartition("<answer>")
         found = rest.partition("</answer>")[0] if tag and "</answer>" in rest else ""
     else:
         start = r"(?<!\w)" if where[:1].isalnum() else ""
-        ends = [match.end() for match in re.finditer(start + re.escape(where), response)]
-        found = response[ends[-1] :].partition("\n")[0] if ends else ""
+        places = [match.start() for match in re.finditer(f"{start}(?={re.escape(where)})", response)]
+        found = response[places[-1] + len(where) :].partition("\n")[0] if places else ""
     return found.strip() or None
 
 
@@ -97,9 +98,9 @@ def check_answer(
 ) -> Check:
     """Whether the answer found in the response is the right one, as one of VERIFIERS sees it.
 
-    exact: equal but for spaces and Unicode form. numeric: the same plain number. choice: the same letter, or the
-    option's text. regex: `answer` is a pattern and matches all of it. math: math-verify finds them equal, in a
-    process that is killed after five seconds. scorer: `scorer` gives full marks; partial credit has failed.
+    exact: equal but for spaces and Unicode form. numeric: the same plain number. choice: the same letter, or
+    the option's text. regex: `answer` is a pattern and matches all of it. math: math-verify finds them equal,
+    in a process that is killed after five seconds. scorer: `scorer` gives full marks; partial credit fails.
     Raises ValueError for another name, ObjectiveError for a pattern that is none.
     """
     if verifier not in VERIFIERS:
@@ -172,7 +173,7 @@ PLAIN_NUMBER = re.compile(
     r"=?\s*(?P<before>[-+]?)\s*[$€£¥]?\s*(?P<after>[-+]?)\s*"
     r"(?:(?:(?P<whole>[0-9]+)\s+)?(?P<top>[0-9]+)\s*/\s*(?P<bottom>[0-9]+)"
     r"|(?P<decimal>(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)?(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?))"
-    r"(?P<unit>(?:/[^\W\d_]{2,}|[^\W\d_]|(?<=[^\W\d_])[-/](?=[^\W\d_])|[\s.,%$€£¥°²³'’\"()])*)"
+    r"(?P<unit>(?:[^\W\d_]|/(?=[^\W\d_]{2})|(?<=[^\W\d_])[-/](?=[^\W\d_])|[\s.,%$€£¥°²³'’\"()])*+)"
 )
 UNIT_LETTERS = frozenset("aghlms")
 """Lone letters after a number that are a unit or an article; another one makes it an expression."""
@@ -182,10 +183,10 @@ MAGNITUDES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 
 
 
 def read_number(text: str) -> Fraction | None:
-    """The plain number that a text is, exactly; None for anything else, two numbers or an expression among it.
+    """The plain number that a text is, exactly; None for anything else, such as two numbers or an expression.
 
-    Money signs, %, units, thousands commas and a last period are dropped, as GSM8K's graders do; 1/2, 2 1/2, 1e3
-    and 5 million are read.
+    Money signs, %, units, thousands commas and a last period are dropped, as GSM8K's graders do; 1/2, 2 1/2,
+    1e3 and 5 million are read.
     """
     text = text.translate(SIGNS).strip(" *`_\n\t").replace("\\$", "$").replace("\\%", "%")
     match = PLAIN_NUMBER.fullmatch(text)
@@ -226,36 +227,33 @@ def _same_number(left: Fraction, right: Fraction) -> bool:
 
 
 OPTION = re.compile(
-    r"(?:(?:the\s+)?(?:correct\s+)?(?:final\s+)?(?:answer|option|choice)\s*(?:is|:)?\s*(?:option\s+)?)?"
-    r"(?:\((?P<bracketed>[a-z])\)|(?P<letter>[a-z])(?=[).:\]]|\s*$|\s+[-–—]\s))[).:\]]*\s*(?:[-–—]\s)?\s*(?P<text>.*)",
-    re.IGNORECASE | re.DOTALL,
+    r"(?:(?:the )?(?:correct |final )?(?:answer|option|choice) ?(?:is|:)? ?(?:option )?)?"
+    r"(?:\((?P<bracketed>[a-z])\)|(?P<letter>[a-z])(?=[).:\]]|$| [-–—] ))[).:\]]* ?(?:[-–—] )?(?P<text>.*)",
+    re.IGNORECASE,
 )
 ANOTHER_LETTER = re.compile(
-    r"\b[A-HJ-Z]\b(?!')|\(([A-Za-z])\)|\b[A-Za-z]\)|(?:\b(?:or|and)\b|[,/&])\s*[A-Za-z]\W*$"
+    r"\b[A-HJ-Z]\b(?!')|\([A-Za-z]\)|\b[A-Za-z]\)|(?:^|\b(?:or|and)\b|[,/&])\W*[A-Za-z]\W*$"
 )
+"""A second letter in an option's text: standing alone as a capital, in parentheses, or at the end of a list."""
 
 
 def read_choice(text: str) -> tuple[str, str]:
-    """The option's letter in capitals and its text, either of them "": "(b) Paris" is ("B", "paris")."""
-    text = " ".join(unicodedata.normalize("NFC", text).strip(" *`_$\n\t").split())
+    """The option's letter in capitals and its text, either of them "": "(b) Paris." is ("B", "Paris")."""
+    text = " ".join(unicodedata.normalize("NFC", text).strip(" *`_$\n\t").split()).rstrip(".")
     match = OPTION.fullmatch(text)
-    if not match:
-        return "", text.rstrip(".").casefold()
-    return (match["bracketed"] or match["letter"]).upper(), match["text"].strip().rstrip(".").casefold()
+    return ((match["bracketed"] or match["letter"]).upper(), match["text"]) if match else ("", text)
 
 
 def _choice(found: str, answer: str) -> str | None:
-    """None when letter and text agree as far as both give them; a text that names another letter is refused."""
+    """None when letter and text agree as far as both give them; naming another letter too is refused."""
     letter, text = read_choice(found)
     right_letter, right_text = read_choice(answer)
     if text and right_text:
-        return (
-            None if text == right_text and (not letter or letter == right_letter or not right_letter) else ""
-        )
+        is_other_letter = letter and right_letter and letter != right_letter
+        return None if text.casefold() == right_text.casefold() and not is_other_letter else ""
     if not letter or letter != right_letter:
         return ""
-    rest = OPTION.fullmatch(" ".join(found.strip(" *`_$\n\t").split()))
-    return "two letters" if rest and ANOTHER_LETTER.search(rest["text"]) else None
+    return "two letters" if ANOTHER_LETTER.search(text) else None
 
 
 def _regex(found: str, answer: str) -> str | None:
@@ -270,18 +268,23 @@ def _regex(found: str, answer: str) -> str | None:
 
 
 def _math(found: str, answer: str) -> str | None:
+    """None when math-verify says so; equal plain numbers are not worth asking it (with % it may see more)."""
+    if "%" not in found + answer and _numeric(found, answer) is None:
+        return None
     from loop.symbolic import compare
 
     return compare(found, answer)
 
 
 COMMON = frozenset(
-    Fraction(number)
-    for number in "0 1 2 3 4 5 6 7 10 12 16 20 24 25 30 31 36 52 60 100 360 365 366 1000 3600 "
-    "0.01 0.05 0.1 0.25 0.5 0.75 1.5".split()
+    Fraction(number, 100)
+    for number in (1, 5, 10, 25, 50, 150)
+    + tuple(100 * whole for whole in (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 25, 30, 31, 52, 60, 100))
+    + tuple(100 * whole for whole in (36, 360, 365, 366, 1000, 3600))
 )
-"""Numbers that a word problem takes from the world: small counts, halves, coins, hours, days, ounces, per cent.
-Each stands in 12 or more of GSM8K's 8,792 reference solutions without standing in the problem, or converts a unit."""
+"""Numbers that a word problem takes from the world: small counts, halves, coins, hours, days, ounces, percent.
+Each is an operand in 12 or more of GSM8K's 8,792 reference solutions to problems that lack it, or converts a
+unit."""
 
 MOST_ORIGINS = 256
 """Ways to make one number of a working from the problem's numbers that are kept apart."""
@@ -290,11 +293,11 @@ LONGEST_CHAIN = 40
 """Terms of a sum or product beyond which its stretches are not listed."""
 
 Origin = tuple[int, ...]
-"""Which of the problem's numbers a value is made of: how often each is added, then how often it is subtracted."""
+"""Which of the problem's numbers a value is made of: how often each is added, then how often subtracted."""
 
 
 def check_grounding(prompt: str, response: str) -> Check:
-    """Whether the working is about this problem; it looks neither at the answer nor at whether equations hold.
+    """Whether the working is about this problem; looks neither at the answer nor at whether equations hold.
 
     Every operand must be a number of the prompt or a result of an earlier equation (in a = b = c also a
     stretch of the side before). How strictly depends on the prompt:
@@ -340,15 +343,16 @@ def terms_of(node: Node, signed: bool, sign: int = 1) -> list[Fraction]:
 class Origins:
     """What the numbers of a working are made of, as far as it has been read.
 
-    `terms` are the numbers of a problem that is one expression, `signed` if it only adds and subtracts. A problem
-    in words has none; its numbers are `loose`, and every value has the same empty origin.
+    `terms` are the numbers of a problem that is one expression, `signed` if it only adds and subtracts. A
+    problem in words has none; its numbers are `loose`, and every value has the same empty origin. Zeros need
+    no origin.
     """
 
     def __init__(self, terms: list[Fraction], signed: bool, loose: frozenset[Fraction] = frozenset()) -> None:
-        self._index = {value: at for at, value in enumerate(dict.fromkeys(map(abs, terms)))}
+        self._index = {
+            value: at for at, value in enumerate(dict.fromkeys(abs(term) for term in terms if term))
+        }
         self._whole = tuple(terms.count(sign * value) for sign in (1, -1) for value in self._index)
-        if 0 in self._index:  # 0 is -0: only ever added
-            self._whole = self._whole[: len(self._index) + self._index[Fraction(0)]] + (0,) + self._whole[len(self._index) + self._index[Fraction(0)] + 1 :]
         self._signed = signed
         self._loose = loose
         self._results: dict[Fraction, set[Origin]] = {}
@@ -359,12 +363,14 @@ class Origins:
         stretches: dict[Fraction, set[Origin]] = {}
         found: set[Origin] = set() if self._index else {()}
         bare: list[Fraction] = []
+        before: Side | None = None
         for side in run.sides:
             if side and side.computes and run.pairs:
+                stretches = self._stretches(before.tree, stretches) if before else {}
                 found = self._make(side.tree, 1, stretches)
                 if not found:
                     return self._complaint(side, stretches)
-                self._last, stretches = found, self._stretches(side.tree, stretches)
+                self._last, before = found, side
             elif side and isinstance(side.tree, Number):
                 bare.append(side.tree.value)
             if found:
@@ -391,9 +397,11 @@ class Origins:
         found = self._results.get(key, set()) | stretches.get(key, set())
         if self._signed:
             found |= set(map(_opposite, self._results.get(-key, set()) | stretches.get(-key, set())))
-        if not self._index:
-            return found or ({()} if key in self._loose else set())
-        if (at := self._index.get(abs(key))) is not None:
+        if key in self._loose:
+            found.add(())
+        if key == 0:
+            found.add((0,) * len(self._whole))
+        elif (at := self._index.get(abs(key))) is not None:
             one = tuple(int(place == at) for place in range(len(self._whole)))
             found.add(one if key >= 0 else _opposite(one))
         return found
@@ -416,10 +424,12 @@ class Origins:
 
     def _fits(self, origin: Origin) -> bool:
         """Whether these are some of the problem's terms, or the opposite of some."""
-        return all(map(le, origin, self._whole)) or (self._signed and all(map(le, _opposite(origin), self._whole)))
+        return all(map(le, origin, self._whole)) or (
+            self._signed and all(map(le, _opposite(origin), self._whole))
+        )
 
     def _stretches(self, tree: Node, before: dict[Fraction, set[Origin]]) -> dict[Fraction, set[Origin]]:
-        """The value of each stretch of a side, which the next side may write in its place: 4 - 1 - 7 = 3 - 7."""
+        """The values of a side's stretches, which the next side may write instead: 4 - 1 - 7 = 3 - 7."""
         found: dict[Fraction, set[Origin]] = {}
         for group in operations_in(tree):
             count = len(group.parts) if len(group.parts) <= LONGEST_CHAIN else 0

@@ -1,7 +1,8 @@
-"""Worked equations in a text: found, read and evaluated exactly, and traced back to the problem's numbers.
+"""Worked equations in a text: found, read and evaluated exactly.
 
-Nothing here runs a text: a small recursive-descent reader knows numbers, + - * /, and parentheses, and computes
-with fractions. What it cannot read for certain (a variable, a power, "3 dozen x 2 = 72 eggs") it leaves alone.
+Nothing here runs a text: a small recursive-descent reader knows numbers, + - * / and parentheses, and
+computes with fractions. What it can't read for certain (a variable, a power, "3 dozen x 2 = 72 eggs") it leaves
+alone.
 """
 
 from __future__ import annotations
@@ -63,42 +64,44 @@ TOKEN = re.compile(
     r"|(?P<word>[^\W\d_]+(?:['’][^\W\d_]+)*)|(?P<money>[$€£])|(?P<percent>%)|(?P<power>\*\*)|(?P<sign>[-+*/()=])"
     r"|(?P<line>\n)|(?P<mark>\S)"
 )
-ARITHMETIC = frozenset("number money percent unit + - * / ( ) =".split())
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+ARITHMETIC = _words("number money percent unit + - * / ( ) =")
+"""Kinds of tokens that an equation is made of; "unit" is a word beside a number."""
+
 UNSAFE_MARKS = frozenset("^_√²³|\\≠°")
 """Next to an equation these change what it says; other punctuation ends it."""
 
 DIMENSIONS = (
-    "sec second min minute hr hour day week month year decade century",
-    "$ cent penny nickel dime dollar",
-    "inch foot yard mile mm millimeter cm centimeter meter km kilometer",
-    "mg gram kg kilogram oz ounce lb pound ton",
-    "ml milliliter liter teaspoon tablespoon cup pint quart gallon",
+    _words("sec second min minute hr hour day week month year decade century"),
+    _words("$ cent penny nickel dime dollar"),
+    _words("inch foot yard mile mm millimeter cm centimeter meter km kilometer"),
+    _words("mg gram kg kilogram oz ounce lb pound ton"),
+    _words("ml milliliter liter teaspoon tablespoon cup pint quart gallon"),
 )
 """Units that turn into one another: two of a kind in one equation, and it may hide a conversion."""
 
-SCALES = frozenset(
-    "k hundred thousand million billion trillion dozen half third quarter fourth fifth tenth".split()
-)
+SCALES = _words("k hundred thousand million billion trillion dozen half third quarter fourth fifth tenth")
 """Words that multiply the number before them."""
 
 PLURALS = {"feet": "foot", "inches": "inch", "pennies": "penny", "centuries": "century", "halves": "half"}
 PLURALS |= {"dollar": "$", "dollars": "$"}
 
-MULTIPLIERS = frozenset("half twice thrice double triple times plus minus by over percent step x".split())
+MULTIPLIERS = _words("half twice thrice double triple times plus minus by over percent step x")
 """A word that, just before or after an equation, may be part of what it computes."""
 
-CLAUSE = frozenset(
-    "and are as because but equals gives has have if is means or since so than that then was".split()
-)
+CLAUSE = _words("and are as because but equals gives has have if is means or since so than that then was")
 """Words that are no part of a unit: what follows them is another thought."""
 
-PART_OF = frozenset(
-    "percent root product difference ratio average mean quotient fraction rest remainder".split()
-)
+PART_OF = _words("percent root product difference ratio average mean quotient fraction rest remainder")
 """What stands before "of" when the number after it is only an operand: half of 10 + 2."""
 
 
-class Unreadable(Exception):  # noqa: N818 - it is a finding, not an error
+class Unreadable(Exception):
     """The text is not arithmetic that can be read for certain."""
 
 
@@ -240,7 +243,7 @@ def _tolerance(side: Side, percent: Fraction) -> Fraction:
 
 def _hides_conversion(units: list[str], numbers: int) -> bool:
     """Whether the units may stand for arithmetic that is not written: 2 hours + 30 minutes, 3 dozen x 2."""
-    if any(len({unit for unit in units if unit in dimension.split()}) > 1 for dimension in DIMENSIONS):
+    if any(len({unit for unit in units if unit in dimension}) > 1 for dimension in DIMENSIONS):
         return True
     scales = [unit for unit in units if unit in SCALES]
     return bool(scales) and (len(set(scales)) > 1 or len(scales) < numbers)
@@ -299,7 +302,7 @@ def _kind(match: re.Match[str]) -> str:
 
 
 def _with_units(tokens: list[Token]) -> list[Token]:
-    """The tokens, with the words between a number and the next sign marked as its unit, and x read as times."""
+    """The tokens, with the words between a number and the next sign marked as its unit, and x as times."""
     tokens = list(tokens)
     at = 0
     while at < len(tokens):
@@ -318,8 +321,7 @@ def _with_units(tokens: list[Token]) -> list[Token]:
 
 
 def _is_unit(tokens: list[Token], at: int) -> bool:
-    """A word of a unit: apples, per, or the /egg of $2/egg. Not a lone letter, which may be a variable, nor the
-    "of" of 1/3 of them."""
+    """A word of a unit: apples, per, or the /egg of $2/egg. A lone letter may be a variable and is none."""
     token = tokens[at]
     if token.kind == "/":
         glued = (
@@ -330,7 +332,7 @@ def _is_unit(tokens: list[Token], at: int) -> bool:
     if token.kind != "word" or word in MULTIPLIERS | CLAUSE or (word == "of" and before.kind != "word"):
         return False
     if token.start == before.end and before.kind == "number":  # 5kg, but not 3x nor 2Papillon
-        return any(_unit(word) in dimension.split() for dimension in DIMENSIONS)
+        return any(_unit(word) in dimension for dimension in DIMENSIONS)
     return len(word) > 1 or word == "a"
 
 
@@ -370,7 +372,7 @@ def _read_run(line: str, tokens: list[Token], begin: int, end: int, follows: boo
 
 
 def _touches(tokens: list[Token], left: int, right: int) -> bool:
-    """Whether the token at `right` (if there is one) belongs to the sign at `left`: "8 - x" but not "8 - so"."""
+    """Whether a token at `right` belongs to the sign at `left`: that of "8 - x", not that of "8 - so"."""
     if right >= len(tokens):
         return False
     token = tokens[right]
@@ -439,7 +441,7 @@ def _unit(word: str) -> str:
 
 
 def _read_side(line: str, piece: list[Token], first: bool) -> Side | None:
-    """The side as a tree, or None. Parentheses that open before the equation or close after it are dropped."""
+    """The side as a tree, or None; without parentheses that open before the run or close after it."""
     surplus = sum((token.kind == "(") - (token.kind == ")") for token in piece)
     while surplus > 0 and first and piece and piece[0].kind == "(":
         piece, surplus = piece[1:], surplus - 1
@@ -540,21 +542,16 @@ class _Reader:
         return Number(Fraction(digits), len(digits.partition(".")[2]), percent)
 
 
+ONES = (
+    "zero one|once two|twice|both|double|pair|couple three|triple|thrice|triplets four|quadruple five six "
+    "seven eight nine ten eleven twelve|dozen thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+)
+TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety hundred"
 WORD_NUMBERS = {
-    word: Fraction(value)
-    for value, words in enumerate(
-        "zero one|once two|twice|both|double|pair|couple three|triple|thrice|triplets four|quadruple five six seven "
-        "eight nine ten eleven twelve|dozen thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-    )
-    for word in words.split("|")
+    **{word: Fraction(value) for value, words in enumerate(ONES.split()) for word in words.split("|")},
+    **{word: Fraction(10 * value) for value, word in enumerate(TENS.split())},
+    **{"thousand": Fraction(10**3), "million": Fraction(10**6), "billion": Fraction(10**9)},
 }
-WORD_NUMBERS |= {
-    word: Fraction(10 * value)
-    for value, word in enumerate(
-        "twenty thirty forty fifty sixty seventy eighty ninety hundred".split(), start=2
-    )
-}
-WORD_NUMBERS |= {"thousand": Fraction(1000), "million": Fraction(10**6), "billion": Fraction(10**9)}
 
 
 def given_numbers(text: str) -> list[Number]:

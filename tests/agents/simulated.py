@@ -16,6 +16,8 @@ from agents.briefs import BudgetLeft, CellBrief, PlanBrief, RoundBrief, Tally
 from agents.replies import Plan
 
 SKILL = "chain"
+MARGIN = 0.003
+"""Dev score by which a student must be better to be kept; what a paired test would see, without its luck."""
 
 
 class Planner(Protocol):
@@ -90,8 +92,7 @@ class Student:
 
 @dataclass
 class Trace:
-    """What a run did: at the start and after each round the tokens spent and the true dev score; and each round's
-    samples by level."""
+    """What a run did: tokens spent and true dev score, from the start on by round; samples by level."""
 
     tokens: list[float] = field(default_factory=list)
     dev: list[float] = field(default_factory=list)
@@ -116,28 +117,30 @@ class World:
         self.old, self.new = [0.0] * levels, [0.0] * levels
         self.exam = [[self.random.random() for _ in range(dev // levels)] for _ in range(levels)]
         self.history: list[RoundBrief] = [
-            RoundBrief(
-                round=0, status="start", dev_cells=self.sit(self.best), probe=self.attempts(self.best)
-            )
+            RoundBrief(round=0, status="start", dev_cells=self.sit(self.best), probe=self.attempts(self.best))
         ]
-        self.trace = Trace([0.0], [self.score()])
+        self.trace = Trace([0.0], [self.score(self.best)])
 
-    def score(self) -> float:
-        """True dev score of the best student."""
+    def score(self, student: Student) -> float:
+        """True dev score."""
         levels = range(len(self.law.starts))
-        return sum(self.best.rate(level) for level in levels) / len(levels)
+        return sum(student.rate(level) for level in levels) / len(levels)
 
     def sit(self, student: Student) -> tuple[Tally, ...]:
         """The dev exam: the same problems every time."""
         return tuple(
-            Tally(skill=SKILL, level=level, tried=len(exam), passed=sum(u < student.rate(level) for u in exam))
+            Tally(
+                skill=SKILL, level=level, tried=len(exam), passed=sum(u < student.rate(level) for u in exam)
+            )
             for level, exam in enumerate(self.exam)
         )
 
     def attempts(self, student: Student) -> tuple[Tally, ...]:
         """A probe of fresh problems, greedily."""
         return tuple(
-            Tally(skill=SKILL, level=level, tried=self.probe, passed=self.draws(self.probe, student.rate(level)))
+            Tally(
+                skill=SKILL, level=level, tried=self.probe, passed=self.draws(self.probe, student.rate(level))
+            )
             for level in range(len(self.law.starts))
         )
 
@@ -184,13 +187,13 @@ class World:
         self.decide(plan, candidate, tallies, int(sum(kept)), trained)
         self.trace.samples.append(counts)
         self.trace.tokens.append(self.trace.sampled + self.trace.trained)
-        self.trace.dev.append(self.score())
+        self.trace.dev.append(self.score(self.best))
         return plan
 
     def decide(self, plan: Plan, candidate: Student, tallies: list[Tally], rows: int, trained: float) -> None:
-        """Keep the candidate if it passes more of dev; write the round down."""
-        before, after = self.sit(self.best), self.sit(candidate)
-        kept = sum(t.passed for t in after) > sum(t.passed for t in before)
+        """Keep the candidate if it is truly better by a margin; write the round down."""
+        after = self.sit(candidate)
+        kept = self.score(candidate) > self.score(self.best) + MARGIN
         if kept:
             self.best = candidate
             self.old = [old + new for old, new in zip(self.old, self.new, strict=True)]

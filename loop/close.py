@@ -1,0 +1,68 @@
+"""The ledger's line: what a round came to, whatever came of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agents.briefs import Tally
+from agents.replies import Plan
+from loop.critique import false_positive_rates
+from loop.records import Admission, Cell, Checkpoint, Critique, Evaluation, Round, Sample
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A round's samples with what was decided on them, in one order."""
+
+    plan: Plan
+    samples: Sequence[Sample]
+    critiques: Sequence[Critique]
+    admissions: Sequence[Admission]
+
+
+def close_round(
+    number: int, judged: Judged, checkpoint: Checkpoint, evaluation: Evaluation, probe: tuple[Tally, ...]
+) -> Round:
+    """A finished round: kept when the paired test says better, else discarded. Its data stay either way."""
+    verdict = evaluation.verdict
+    kept = verdict is not None and verdict.keep
+    admitted = [a for a in judged.admissions if a.example is not None]
+    dropped = Counter(c.reason for c in judged.critiques if not c.passed)
+    dropped += Counter(a.reason for a in judged.admissions if a.reason)
+    unsound, answer_only = false_positive_rates(judged.critiques)
+    return Round(
+        round=number,
+        status="kept" if kept else "discarded",
+        reason="" if verdict is None else f"{verdict.better} better, {verdict.worse} worse, p = {verdict.p:.3g}",
+        dev=evaluation.score,
+        checkpoint=checkpoint,
+        strategies=tuple(strategy.kind for strategy in judged.plan.strategies),
+        sampled=len(judged.samples),
+        passed=sum(c.passed for c in judged.critiques),
+        examples=len(admitted),
+        dropped=dict(sorted(dropped.items())),
+        dev_cells=evaluation.cells,
+        samples=tally(judged.samples, judged.critiques),
+        probe=probe,
+        verdict=verdict,
+        false_positive_rate=unsound,
+        answer_false_positive_rate=answer_only,
+    )
+
+
+def tally(samples: Sequence[Sample], critiques: Sequence[Critique]) -> tuple[Tally, ...]:
+    """Tries, passes and tokens by cell."""
+    tried: Counter[Cell] = Counter()
+    passed: Counter[Cell] = Counter()
+    tokens: Counter[Cell] = Counter()
+    for sample, critique in zip(samples, critiques, strict=True):
+        cell = sample.problem.cell
+        tried[cell] += 1
+        passed[cell] += critique.passed
+        tokens[cell] += sample.prompt_tokens + sample.completion_tokens
+    return tuple(
+        Tally(skill=cell.skill, level=cell.level, tried=tried[cell], passed=passed[cell], tokens=tokens[cell])
+        for cell in sorted(tried, key=lambda cell: cell.order)
+    )

@@ -1,0 +1,62 @@
+"""Diagnose: wrong attempts on fresh practice problems become failure modes that the next plan must answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
+
+from agents.briefs import Evidence, Tally
+from agents.replies import Diagnosis
+from loop.bench import Bench, Draw
+from loop.judging import Judge
+from loop.records import Checkpoint, Problem, Sample, digest
+from loop.room import PROBE, Room
+from loop.sample import Drawn
+
+PROBLEMS_PER_CELL = 20
+"""Enough to tell a solved cell from a learning one; the probe may be quoted to the planner."""
+
+
+class Diagnostician(Protocol):
+    """Who names failure modes: rules, or a model."""
+
+    def diagnose(self, attempts: Sequence[Evidence]) -> Diagnosis:
+        """The failure modes of these attempts."""
+
+
+def sit_probe(student: Checkpoint, earlier: Drawn, room: Room, bench: Bench) -> list[Sample]:
+    """Greedy answers to fresh practice problems of every cell."""
+    problems: dict[str, Problem] = {}
+    for cell in bench.tasks.practice:
+        seed = bench.seed_for(room.name, "probe", *cell)
+        found = bench.tasks.draw(cell, PROBLEMS_PER_CELL, seed, earlier.seen)
+        found = found or bench.tasks.draw(cell, PROBLEMS_PER_CELL, seed, ())
+        problems |= {digest("probe", student.manifest, problem.id): problem for problem in found}
+    return bench.draw(room, PROBE, Draw(student, problems))
+
+
+def diagnose(samples: Sequence[Sample], judge: Judge, diagnostician: Diagnostician) -> Diagnosis:
+    """Hand the judged attempts to whoever diagnoses."""
+    return diagnostician.diagnose([_evidence(sample, judge) for sample in samples])
+
+
+def tally_probe(samples: Sequence[Sample], judge: Judge) -> tuple[Tally, ...]:
+    """Tries and right answers of the probe by cell."""
+    attempts = [judge.attempt(sample) for sample in samples]
+    tried = Counter(a.problem.cell for a in attempts)
+    right = Counter(a.problem.cell for a in attempts if a.correct)
+    return tuple(
+        Tally(skill=cell.skill, level=cell.level, tried=tried[cell], passed=right[cell])
+        for cell in sorted(tried, key=lambda cell: cell.order)
+    )
+
+
+def _evidence(sample: Sample, judge: Judge) -> Evidence:
+    attempt = judge.attempt(sample)
+    problem = sample.problem
+    return Evidence(
+        skill=problem.skill, level=problem.level, prompt=problem.prompt, answer=problem.answer,
+        response=sample.response, correct=attempt.correct, finish=sample.finish, kind=attempt.kind,
+        detail=attempt.detail,
+    )  # fmt: skip

@@ -1,0 +1,75 @@
+"""Plan: what the orchestrator is told, and the plan that it replies with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from agents.briefs import BudgetLeft, CellBrief, PlanBrief, RoundBrief, Tally
+from agents.replies import Diagnosis, Plan
+from loop.bench import Bench
+from loop.objective import Objective
+from loop.records import Cell, Round, Spent
+from loop.tasks import Tasks
+
+
+class Orchestrator(Protocol):
+    """Who plans: rules, or a model."""
+
+    def plan(self, brief: PlanBrief) -> Plan:
+        """The next round's plan."""
+
+
+def make_plan(brief: PlanBrief, orchestrator: Orchestrator) -> Plan:
+    """Ask for a plan. It is data all through: it can only choose among what the loop offers."""
+    return orchestrator.plan(brief)
+
+
+def write_brief(
+    objective: Objective, bench: Bench, history: tuple[RoundBrief, ...], diagnosis: Diagnosis | None,
+    solved: Collection[str], budget: BudgetLeft,
+) -> PlanBrief:  # fmt: skip
+    """All that an orchestrator may know. Of dev only the scores by cell; of the test nothing."""
+    shares = dev_shares(bench.tasks)
+    counted = [Cell(d.skill or "", d.level) for d in bench.demonstrations]
+    cells = tuple(
+        CellBrief(
+            skill=cell.skill,
+            level=cell.level,
+            share=shares.get(cell, 0.0),
+            left=vein.left(solved),
+            demonstrations=counted.count(cell),
+        )
+        for cell, vein in bench.tasks.practice.items()
+    )
+    return PlanBrief(
+        objective=objective.text,
+        cells=cells,
+        history=history,
+        diagnosis=diagnosis,
+        budget=budget,
+        start=objective.training.start,
+    )
+
+
+def dev_shares(tasks: Tasks) -> dict[Cell, float]:
+    """The share of dev that each cell has."""
+    cells = [problem.cell for problem in tasks.dev]
+    return {cell: cells.count(cell) / len(cells) for cell in dict.fromkeys(cells)}
+
+
+def round_brief(closed: Round, plan: Plan | None, spent: Spent) -> RoundBrief:
+    """A closed round as the orchestrator may see it."""
+    return RoundBrief(
+        round=closed.round,
+        status=closed.status,
+        reason=closed.reason,
+        plan=plan,
+        dev=closed.dev.score if closed.dev else None,
+        dev_cells=tuple(Tally(skill=c.skill, level=c.level, tried=c.n, passed=c.correct) for c in closed.dev_cells),
+        samples=closed.samples,
+        probe=closed.probe,
+        examples_kept=closed.examples,
+        tokens_sampled=spent.tokens_sampled,
+        tokens_trained=spent.tokens_trained,
+    )

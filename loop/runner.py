@@ -1,0 +1,243 @@
+"""The runner: plays rounds until the goal or the budget is reached, then the control, the test and the report."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+
+from agents.briefs import PlanBrief, RoundBrief
+from agents.replies import Diagnosis
+from loop.budget import BudgetSpent
+from loop.close import Judged, close_round
+from loop.contamination import Exams
+from loop.critique import criticise
+from loop.curate import admit, mix
+from loop.diagnose import diagnose, sit_probe, tally_probe
+from loop.errors import LoopError, StageError
+from loop.evaluate import evaluate, sit_exam
+from loop.files import iterate_rows
+from loop.plan import make_plan, round_brief, write_brief
+from loop.records import Admission, Checkpoint, Evaluation, Example, Round, Sample
+from loop.room import (
+    ADMISSIONS,
+    ATTEMPTS,
+    CHECKPOINT,
+    CRITIQUES,
+    DATASET,
+    DIAGNOSIS,
+    EVALUATION,
+    PLAN,
+    PROBE,
+    ROUND,
+    SAMPLES,
+    Room,
+)
+from loop.run import Run
+from loop.sample import Drawn, draw_samples
+from loop.tasks import folded
+from loop.train import make_student, train_control, train_student
+
+FAILURES_IN_A_ROW = 3
+
+
+def go(run: Run) -> None:
+    """Work on the run until it is finished, wherever an earlier launch left it.
+
+    Raises: StageError when rounds keep failing; other LoopErrors as they come.
+    """
+    if is_finished(run):
+        run.screen.note("this run is finished; raise its budget or goal to prolong it")
+        return
+    run.ledger.set_facts(status="running")
+    if run.bench.student.engine != "scripted":
+        run.bench.crew.warm()
+    exams = Exams(problem.prompt for problem in (*run.bench.tasks.dev, *run.bench.tasks.test))
+    if not run.ledger.rounds():
+        play_round_zero(run)
+    reason = ""
+    while not (reason := _end(run)):
+        try:
+            _play_or_fail(run, len(run.ledger.rounds()), exams)
+        except BudgetSpent as limit:
+            reason = str(limit)
+            break
+    finish(run, reason)
+
+
+def play_round_zero(run: Run) -> Round:
+    """The converged student before the loop: what every gain is measured from."""
+    room, bench = run.room("000"), run.bench
+    student = room.once(CHECKPOINT, lambda: make_student(room, bench))
+    attempts = room.once(ATTEMPTS, lambda: sit_exam(bench.tasks.dev, student, room, bench))
+    evaluation = room.once(EVALUATION, lambda: evaluate("dev", attempts, student, bench.judge))
+    probe = room.once(PROBE, lambda: sit_probe(student, Drawn(), room, bench))
+    room.once(DIAGNOSIS, lambda: diagnose(probe, bench.judge, run.orchestrator))
+    closed = Round(
+        round=0, status="start", dev=evaluation.score, checkpoint=student,
+        dev_cells=evaluation.cells, probe=tally_probe(probe, bench.judge),
+    )  # fmt: skip
+    return room.once(ROUND, lambda: closed)
+
+
+def play_round(run: Run, number: int, exams: Exams) -> Round:
+    """One pass of the line: a stage a line, each done once however often the process dies."""
+    room, bench, judge = run.room(f"{number:03}"), run.bench, run.bench.judge
+    best, best_exam = best_so_far(run)
+    earlier, drawn = earlier_examples(run)
+    plan = room.once(PLAN, lambda: make_plan(_brief(run, drawn), run.orchestrator))
+    samples = room.once(SAMPLES, lambda: draw_samples(plan, best, drawn, room, bench))
+    critiques = room.once(CRITIQUES, lambda: criticise(samples, judge, run.screen))
+    admissions = room.once(ADMISSIONS, lambda: admit(number, plan, samples, critiques, exams))
+    newest = [a.example for a in admissions if a.example]
+    dataset = room.once(DATASET, lambda: mix(bench.demonstrations, earlier, newest, plan.mixture))
+    start = best if plan.training.start == "best" else run.room("000").fetch(CHECKPOINT)
+    student = room.once(CHECKPOINT, lambda: train_student(dataset, plan.training, start, room, bench))
+    attempts = room.once(ATTEMPTS, lambda: sit_exam(bench.tasks.dev, student, room, bench))
+    evaluation = room.once(EVALUATION, lambda: evaluate("dev", attempts, student, judge, best_exam))
+    now_best = student if evaluation.verdict and evaluation.verdict.keep else best
+    probe = room.once(PROBE, lambda: sit_probe(now_best, drawn, room, bench))
+    room.once(DIAGNOSIS, lambda: diagnose(probe, judge, run.orchestrator))
+    judged = Judged(plan, samples, critiques, admissions)
+    return room.once(ROUND, lambda: close_round(number, judged, student, evaluation, tally_probe(probe, judge)))
+
+
+def finish(run: Run, reason: str) -> None:
+    """Train the control, open the test, and close the run; the ledger says which limit ended it."""
+    if run.objective.control:
+        play_control(run)
+    play_test(run)
+    run.ledger.set_facts(status="finished", ended=reason, budget=_budget(run), best=best_round(run).round)
+    run.ledger.heartbeat(run.bench.meter.here, ended="finished")
+
+
+def play_control(run: Run) -> None:
+    """The same student, the demonstrations alone, the tokens of all rounds up to the best, as many looks at dev."""
+    bench, student = run.bench, run.room("000").fetch(CHECKPOINT)
+    for closed in run.ledger.rounds()[1 : best_round(run).round + 1]:
+        if closed.checkpoint is None:
+            continue
+        room, start, tokens = run.room(f"control/{closed.round:03}"), student, closed.checkpoint.tokens
+        choice = run.room(f"{closed.round:03}").fetch(PLAN).training
+        student = room.once(CHECKPOINT, lambda r=room, s=start, t=tokens, c=choice: train_control(t, c, s, r, bench))
+        _examine(run, room, student, "dev")
+
+
+def play_test(run: Run) -> None:
+    """Open the sealed test: the best student, and beside it the control's best and the student of round 0."""
+    best = best_round(run)
+    for name, checkpoint in contestants(run).items():
+        _examine(run, run.room(f"test/{best.round:03}-{name}"), checkpoint, "test")
+
+
+def contestants(run: Run) -> dict[str, Checkpoint]:
+    """Who sits the test: best, start, and the control's checkpoint with the highest dev score."""
+    found = {"best": best_so_far(run)[0], "start": run.room("000").fetch(CHECKPOINT)}
+    controls = list(control_rooms(run))
+    if controls:
+        room = max(controls, key=lambda r: r.fetch(EVALUATION).score.score)
+        found["control"] = room.fetch(CHECKPOINT)
+    return found
+
+
+def control_rooms(run: Run) -> Iterator[Room]:
+    """The finished stretches of the control, up to the best round."""
+    for number in range(1, best_round(run).round + 1):
+        room = run.room(f"control/{number:03}")
+        if room.has(EVALUATION):
+            yield room
+
+
+def is_finished(run: Run) -> bool:
+    """Whether there is nothing to do: the run ended, and neither budget nor goal has changed since."""
+    return run.ledger.fact("status") == "finished" and run.ledger.fact("budget") == _budget(run)
+
+
+def best_round(run: Run) -> Round:
+    """The last round that was kept, or round 0."""
+    return next(r for r in reversed(run.ledger.rounds()) if r.status in ("kept", "start"))
+
+
+def best_so_far(run: Run) -> tuple[Checkpoint, Evaluation]:
+    """The best checkpoint, verified, and how it did on dev."""
+    room = run.room(f"{best_round(run).round:03}")
+    return room.fetch(CHECKPOINT), room.fetch(EVALUATION)
+
+
+def earlier_examples(run: Run) -> tuple[list[Example], Drawn]:
+    """Examples of all closed rounds, discarded ones too, and the practice prompts drawn and solved so far."""
+    examples: list[Example] = []
+    seen: set[str] = set()
+    for closed in run.ledger.rounds()[1:]:
+        room = run.room(f"{closed.round:03}")
+        if room.has(SAMPLES):
+            seen |= {folded(s.problem.prompt) for s in iterate_rows(room.folder / SAMPLES.file, Sample)}
+        if room.has(ADMISSIONS):
+            rows = iterate_rows(room.folder / ADMISSIONS.file, Admission)
+            examples += [row.example for row in rows if row.example]
+    return examples, Drawn(seen, {folded(example.prompt) for example in examples})
+
+
+def _examine(run: Run, room: Room, student: Checkpoint, exam: str) -> Evaluation:
+    bench = run.bench
+    problems = bench.tasks.dev if exam == "dev" else bench.tasks.test
+    attempts = room.once(ATTEMPTS, lambda: sit_exam(problems, student, room, bench))
+    return room.once(EVALUATION, lambda: evaluate(exam, attempts, student, bench.judge))
+
+
+def _play_or_fail(run: Run, number: int, exams: Exams) -> None:
+    """Play a round; what raises is tried once more, then the round closes as failed and the next plan sees it."""
+    for attempt in (1, 2):
+        try:
+            play_round(run, number, exams)
+        except StageError as error:
+            problem = str(error)
+        except LoopError:
+            raise
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            _log_traceback(run)
+        else:
+            return
+        run.ledger.event("failure", f"round {number}, attempt {attempt}: {problem}")
+        run.screen.note(f"round {number} failed: {problem}" + ("; trying once more" if attempt == 1 else ""))
+    run.room(f"{number:03}").once(ROUND, lambda: Round(round=number, status="failed", reason=problem))
+    last = run.ledger.rounds()[-FAILURES_IN_A_ROW:]
+    if len(last) == FAILURES_IN_A_ROW and all(r.status == "failed" for r in last):
+        raise StageError(f"{FAILURES_IN_A_ROW} rounds in a row failed, the last with: {problem}; see {run.folder}/logs")
+
+
+def _log_traceback(run: Run) -> None:
+    log = run.folder / "logs" / "failures.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as file:
+        traceback.print_exc(file=file)
+
+
+def _end(run: Run) -> str:
+    """Why no further round begins: the goal, or a limit of the budget; "" while there is reason to go on."""
+    goal, dev = run.objective.goal, best_round(run).dev
+    if goal is not None and dev is not None and dev.score >= goal:
+        return "goal"
+    try:
+        run.bench.meter.check()
+    except BudgetSpent as limit:
+        return str(limit)
+    return ""
+
+
+def _brief(run: Run, drawn: Drawn) -> PlanBrief:
+    history: list[RoundBrief] = []
+    diagnosis: Diagnosis | None = None
+    for closed in run.ledger.rounds():
+        room = run.room(f"{closed.round:03}")
+        plan = room.fetch(PLAN) if room.has(PLAN) else None
+        history.append(round_brief(closed, plan, run.ledger.spent(room.name)))
+        diagnosis = room.fetch(DIAGNOSIS) if room.has(DIAGNOSIS) else diagnosis
+    left = run.bench.meter.left()
+    return write_brief(run.objective, run.bench, tuple(history), diagnosis, drawn.solved, left)
+
+
+def _budget(run: Run) -> dict[str, object]:
+    return {"budget": run.objective.budget.model_dump(mode="json"), "goal": run.objective.goal}
+
+

@@ -1,0 +1,52 @@
+"""Sample: the sampler writes candidates for practice problems, many and cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from agents.replies import Allotment, Plan
+from loop.bench import Bench, Draw
+from loop.records import Cell, Checkpoint, Problem, Sample, digest
+from loop.room import SAMPLES, Room
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Practice prompts, folded, of earlier rounds."""
+
+    seen: Collection[str] = ()
+    """All that were put to the sampler."""
+    solved: Collection[str] = ()
+    """Those with an example that was admitted."""
+
+
+def draw_samples(plan: Plan, sampler: Checkpoint, earlier: Drawn, room: Room, bench: Bench) -> list[Sample]:
+    """As many samples of as many fresh problems as the plan allots to each cell.
+
+    Problems never drawn come first; in a cell that runs out, those never solved come again.
+    """
+    samples: list[Sample] = []
+    for strategy in plan.strategies:
+        problems: dict[str, Problem] = {}
+        for allotment in strategy.allotments:
+            for problem in _problems(allotment, earlier, room, bench):
+                for number in range(allotment.samples):
+                    key = digest(
+                        "sample", sampler.manifest, strategy.kind, strategy.temperature, problem.id, number
+                    )
+                    problems[key] = problem
+        what = Draw(sampler, problems, strategy.temperature, strategy.kind, bench.meter.limits())
+        samples = bench.draw(room, SAMPLES, what)
+    return samples
+
+
+def _problems(allotment: Allotment, earlier: Drawn, room: Room, bench: Bench) -> list[Problem]:
+    cell = Cell(allotment.skill, allotment.level)
+    seed = bench.seed_for(room.name, "practice", *cell)
+    found = bench.tasks.draw(cell, allotment.problems, seed, earlier.seen)
+    if len(found) < allotment.problems:
+        taken = {problem.id for problem in found}
+        again = bench.tasks.draw(cell, allotment.problems, seed, earlier.solved)
+        found += [p for p in again if p.id not in taken][: allotment.problems - len(found)]
+    return found

@@ -49,7 +49,7 @@ class Uniform:
             hypothesis=f"The baseline: {total} fresh problems spread evenly over {len(allotments)} cells, "
             f"{SAMPLES_EACH} samples each, and every earlier row rehearsed.",
             strategies=(RejectionSampling(allotments=allotments),) if allotments else (),
-            training=TrainingChoice(start=start_of(brief), epochs=brief.epochs),
+            training=TrainingChoice(start=start_of(brief), epochs=min(100.0, max(0.01, brief.epochs))),
         )
 
     def diagnose(self, attempts: Sequence[Evidence]) -> Diagnosis:
@@ -64,7 +64,7 @@ def uniform_problems(brief: PlanBrief) -> float:
 
 def within(cell: CellBrief, problems: int) -> int:
     """As many problems as are asked for and there are."""
-    return min(problems, 1_000_000) if cell.left is None else max(0, min(problems, cell.left))
+    return max(0, min(problems, 1_000_000 if cell.left is None else cell.left, 1_000_000))
 
 
 def start_of(brief: PlanBrief) -> Literal["base", "best"]:

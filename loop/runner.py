@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from agents.briefs import PlanBrief, RoundBrief
 from agents.replies import Diagnosis
@@ -53,7 +53,7 @@ def go(run: Run) -> None:
         run.bench.crew.warm()
     exams = Exams(problem.prompt for problem in (*run.bench.tasks.dev, *run.bench.tasks.test))
     if not run.ledger.rounds():
-        play_round_zero(run)
+        _steadily(run, "round 0", lambda: play_round_zero(run))
     reason = ""
     while not (reason := _end(run)):
         try:
@@ -104,8 +104,8 @@ def play_round(run: Run, number: int, exams: Exams) -> Round:
 def finish(run: Run, reason: str) -> None:
     """Train the control, open the test, and close the run; the ledger says which limit ended it."""
     if run.objective.control:
-        play_control(run)
-    play_test(run)
+        _steadily(run, "the control", lambda: play_control(run))
+    _steadily(run, "the test", lambda: play_test(run))
     run.ledger.set_facts(status="finished", ended=reason, budget=_budget(run), best=best_round(run).round)
     run.ledger.heartbeat(run.bench.meter.here, ended="finished")
 
@@ -114,10 +114,11 @@ def play_control(run: Run) -> None:
     """The same student, the demonstrations alone, the tokens of all rounds up to the best, as many looks at dev."""
     bench, student = run.bench, run.room("000").fetch(CHECKPOINT)
     for closed in run.ledger.rounds()[1 : best_round(run).round + 1]:
-        if closed.checkpoint is None:
+        played = run.room(f"{closed.round:03}")
+        if not played.has(CHECKPOINT):
             continue
-        room, start, tokens = run.room(f"control/{closed.round:03}"), student, closed.checkpoint.tokens
-        choice = run.room(f"{closed.round:03}").fetch(PLAN).training
+        room, start, tokens = run.room(f"control/{closed.round:03}"), student, played.fetch(CHECKPOINT).tokens
+        choice = played.fetch(PLAN).training
         student = room.once(CHECKPOINT, lambda r=room, s=start, t=tokens, c=choice: train_control(t, c, s, r, bench))
         _examine(run, room, student, "dev")
 
@@ -185,25 +186,37 @@ def _examine(run: Run, room: Room, student: Checkpoint, exam: str) -> Evaluation
 
 
 def _play_or_fail(run: Run, number: int, exams: Exams) -> None:
-    """Play a round; what raises is tried once more, then the round closes as failed and the next plan sees it."""
+    """Play a round; one that fails for good is closed as failed, and the next plan sees it."""
+    try:
+        _steadily(run, f"round {number}", lambda: play_round(run, number, exams))
+    except StageError as error:
+        problem = str(error)
+        run.room(f"{number:03}").once(ROUND, lambda: Round(round=number, status="failed", reason=problem))
+        last = run.ledger.rounds()[-FAILURES_IN_A_ROW:]
+        if len(last) == FAILURES_IN_A_ROW and all(r.status == "failed" for r in last):
+            raise StageError(f"{FAILURES_IN_A_ROW} rounds in a row failed; see {run.folder}/logs") from error
+
+
+def _steadily(run: Run, title: str, work: Callable[[], object]) -> None:
+    """Do the work; a stage that raises is tried once more.
+
+    Raises: StageError when it raised twice. What is no stage's failing (LoopError, BudgetSpent) passes at once.
+    """
     for attempt in (1, 2):
         try:
-            play_round(run, number, exams)
-        except StageError as error:
+            work()
+        except (LoopError, BudgetSpent) as error:
+            if not isinstance(error, StageError):
+                raise
             problem = str(error)
-        except LoopError:
-            raise
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
             _log_traceback(run)
         else:
             return
-        run.ledger.event("failure", f"round {number}, attempt {attempt}: {problem}")
-        run.screen.note(f"round {number} failed: {problem}" + ("; trying once more" if attempt == 1 else ""))
-    run.room(f"{number:03}").once(ROUND, lambda: Round(round=number, status="failed", reason=problem))
-    last = run.ledger.rounds()[-FAILURES_IN_A_ROW:]
-    if len(last) == FAILURES_IN_A_ROW and all(r.status == "failed" for r in last):
-        raise StageError(f"{FAILURES_IN_A_ROW} rounds in a row failed, the last with: {problem}; see {run.folder}/logs")
+        run.ledger.event("failure", f"{title}, attempt {attempt}: {problem}")
+        run.screen.note(f"{title} failed: {problem}{'; trying once more' if attempt == 1 else ''}")
+    raise StageError(f"{title}: {problem}")
 
 
 def _log_traceback(run: Run) -> None:

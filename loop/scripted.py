@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from agents.engines.scripted import MODEL_FILE
@@ -31,12 +32,12 @@ def train(job: TrainJob, report: Report) -> Trained:
 
 def converge(job: ConvergeJob, report: Report) -> Trained:
     """The student of round 0: it has seen the demonstrations."""
-    return train(job.train, report)
+    return train(replace(job.train, start=""), report)
 
 
 def adopt(job: ConvergeJob, report: Report) -> Trained:
     """A scripted student without demonstrations knows nothing yet."""
-    return train(job.train, report)
+    return converge(job, report)
 
 
 def _tokens(prompt: str, response: str) -> int:

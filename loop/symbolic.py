@@ -1,8 +1,8 @@
 """Whether two mathematical expressions are equal: math-verify, in a process of its own that can be killed.
 
 SymPy can compute for ever on nine characters (9^{9^{9}}), inside one C call that no Python timeout stops. The
-child reads one JSON line [found, answer, seconds] at a time and writes one back; end of file ends it. While it
-computes, an alarm is set on which the kernel ends it: even then it outlives its parent by seconds only.
+child reads one JSON line [found, answer, seconds] at a time and writes one back; end of file ends it. While
+it computes, an alarm is set on which the kernel ends it: even then it outlives its parent by seconds only.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def main() -> None:
 
 
 def _verify(found: str, answer: str) -> bool | str:
-    """True, or why not. Words are compared as words: to SymPy they are products of letters, tea the same as eat."""
+    """True, or why not. Words are compared as words: to SymPy tea is t * e * a, the same as eat."""
     from math_verify import parse, verify
 
     texts = [_expression(text) for text in (answer, found)]
@@ -182,7 +182,7 @@ def _verify(found: str, answer: str) -> bool | str:
 
 
 def _expression(text: str) -> str | None:
-    """The text without dollar signs around it; None where it would not be one expression when put in braces."""
+    """The text without dollar signs around it; None where it is not one expression when in braces."""
     text = re.sub(r"^(\${1,2})(.*)\1$", r"\2", text.strip(), flags=re.DOTALL)
     text = re.sub(r"^\\[(\[](.*)\\[)\]]$", r"\1", text, flags=re.DOTALL)
     text = re.sub(r"^\\?\$(?=\s*[-\d.])", "", text).strip()

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from loop.errors import ObjectiveError
-from loop.objective import Exam, Objective
+from loop.objective import Exam, ExamSource, Objective
 from loop.records import Cell, Problem, digest, seed_for
-from loop.sources import ExamSource, Source, read_problem_rows
+from loop.sources import Source, read_problem_rows
 
 ENDLESS = 1_000_000
 """Problems that a generator is taken to have; each is drawn from its own index."""

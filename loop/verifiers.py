@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from itertools import combinations
@@ -28,10 +28,10 @@ from loop.working import (
     evaluate,
     find_runs,
     given_numbers,
+    judge,
     numbers_in,
     operations_in,
     show,
-    wrong_pairs,
 )
 
 VERIFIERS = ("exact", "numeric", "choice", "regex", "math", "scorer")
@@ -124,7 +124,7 @@ def check_equations(response: str) -> Check:
     """Whether every equation of the text holds (to 1e-3, as RFT has it; arXiv 2308.01825)."""
     if (wrong := first_wrong_step(response)) is not None:
         return Check(name="equations", verdict="failed", detail=wrong)
-    count = sum(len(run.pairs) for run in find_runs(response))
+    count = len(list(_steps(response)))
     return Check(
         name="equations", verdict="passed" if count else "absent", detail=f"{count} right" if count else ""
     )
@@ -132,7 +132,15 @@ def check_equations(response: str) -> Check:
 
 def first_wrong_step(response: str) -> str | None:
     """The first equation of the text that does not hold, with its right value: "7 - 2 = 6 (is 5)"."""
-    return next(wrong_pairs(response), None)
+    return next((step for step, problem in _steps(response) if problem), None)
+
+
+def _steps(response: str) -> Iterator[tuple[str, str]]:
+    """Each equation that can be judged, and what is wrong with it or ""."""
+    for run in find_runs(response):
+        for left, right in run.pairs:
+            if (problem := judge(left, right)) is not None:
+                yield f"{left.text} = {right.text}" + (f" ({problem})" if problem else ""), problem
 
 
 def _short(text: str) -> str:
@@ -178,7 +186,9 @@ PLAIN_NUMBER = re.compile(
 UNIT_LETTERS = frozenset("aghlms")
 """Lone letters after a number that are a unit or an article; another one makes it an expression."""
 
-LONGEST_NUMBER = 60
+LONGEST_NUMBER = 1000
+"""Characters; Python itself refuses 4,300 digits."""
+
 MAGNITUDES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
 
@@ -234,7 +244,7 @@ OPTION = re.compile(
 ANOTHER_LETTER = re.compile(
     r"\b[A-HJ-Z]\b(?!')|\([A-Za-z]\)|\b[A-Za-z]\)|(?:^|\b(?:or|and)\b|[,/&])\W*[A-Za-z]\W*$"
 )
-"""A second letter in an option's text: standing alone as a capital, in parentheses, or at the end of a list."""
+"""A second letter in an option's text: alone as a capital, in parentheses, or at the end of a list."""
 
 
 def read_choice(text: str) -> tuple[str, str]:
@@ -277,14 +287,42 @@ def _math(found: str, answer: str) -> str | None:
 
 
 COMMON = frozenset(
-    Fraction(number, 100)
-    for number in (1, 5, 10, 25, 50, 150)
-    + tuple(100 * whole for whole in (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 25, 30, 31, 52, 60, 100))
-    + tuple(100 * whole for whole in (36, 360, 365, 366, 1000, 3600))
+    Fraction(number)
+    for numbers in (
+        (
+            0,
+            1,
+            2,
+            3,
+            4,
+            5,
+            6,
+            7,
+            8,
+            10,
+            12,
+            16,
+            20,
+            24,
+            25,
+            30,
+            31,
+            36,
+            52,
+            60,
+            100,
+            360,
+            365,
+            366,
+            1000,
+            3600,
+        ),
+        ("0.01", "0.05", "0.1", "0.25", "0.5", "1.5"),
+    )
+    for number in numbers
 )
-"""Numbers that a word problem takes from the world: small counts, halves, coins, hours, days, ounces, percent.
-Each is an operand in 12 or more of GSM8K's 8,792 reference solutions to problems that lack it, or converts a
-unit."""
+"""Numbers that a word problem takes from the world: small counts, halves, coins, hours, days, ounces. Each is
+an operand in 12 or more of GSM8K's 8,792 reference solutions to problems that lack it, or converts a unit."""
 
 MOST_ORIGINS = 256
 """Ways to make one number of a working from the problem's numbers that are kept apart."""
@@ -327,9 +365,8 @@ def _origins(prompt: str) -> Origins:
         signed = all(group.kind == "sum" for group in operations_in(sides[0].tree))
         return Origins(terms_of(sides[0].tree, signed), signed)
     loose = set(COMMON)
-    for number in given_numbers(prompt):
-        value, share = number.value, number.value / 100
-        loose |= {value, share, value * 100, 1 - share, 1 + share, 100 - value, 100 + value}
+    for value in given_numbers(prompt):
+        loose |= {value, value / 100, value * 100, 1 - value / 100, 1 + value / 100, 100 - value, 100 + value}
     return Origins([], False, frozenset(abs(value) for value in loose))
 
 

@@ -1,8 +1,8 @@
 """Worked equations in a text: found, read and evaluated exactly.
 
 Nothing here runs a text: a small recursive-descent reader knows numbers, + - * / and parentheses, and
-computes with fractions. What it can't read for certain (a variable, a power, "3 dozen x 2 = 72 eggs") it leaves
-alone.
+computes with fractions. What it can't read for certain (a variable, a power, "3 dozen x 2 = 72 eggs") it
+leaves alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Literal, NamedTuple
 
 TOLERANCE = Fraction(1, 1000)
@@ -23,7 +23,7 @@ shrinks to one unit of the last written decimal: 1/3 = 0.333 holds, 3 + 4 = 7.00
 FINEST_PLACE = 9
 """Decimals beyond this one are floating-point dust of a calculator (0.30000000000000004)."""
 
-LONGEST_NUMBER = 30
+LONGEST_NUMBER = 200
 DEEPEST = 40
 WIDEST = 1000
 """Digits of a number, parentheses inside one another, bits of a value: beyond these a side is not read."""
@@ -49,7 +49,8 @@ REWRITES = tuple(
         (r"\\([$%])", r"\1"),
         (r"\{,\}", ","),
         (r"==+", "="),
-        (r"[<>!:+\-*/~]=|=>", "≠"),
+        (r"[-=]+>", ";"),
+        (r"[<>!:+\-*/~]=", "≠"),
         (r"(?<![\w)*])(\*{1,3})(?=[^\s*])(.{1,200}?)(?<=\S)\1(?![\w*])", r"\2"),
         (r"^[ \t]*(?:[-*•][ \t]+|\(?\d{1,2}[.)][ \t]+)", ""),
         (r"(?:\n[ \t]*){1,3}=", " ="),
@@ -96,6 +97,9 @@ MULTIPLIERS = _words("half twice thrice double triple times plus minus by over p
 
 CLAUSE = _words("and are as because but equals gives has have if is means or since so than that then was")
 """Words that are no part of a unit: what follows them is another thought."""
+
+PER = _words("per a an each every in for on of at from to")
+"""Words after which the unit of a result is over: 20 hours a week."""
 
 PART_OF = _words("percent root product difference ratio average mean quotient fraction rest remainder")
 """What stands before "of" when the number after it is only an operand: half of 10 + 2."""
@@ -175,12 +179,24 @@ def find_runs(text: str) -> tuple[Run, ...]:
     return tuple(runs)
 
 
-def wrong_pairs(text: str) -> Iterator[str]:
-    """Each equation of the text that does not hold, with its right value: "7 - 2 = 6 (is 5)"."""
-    for run in find_runs(text):
-        for left, right in run.pairs:
-            if (value := _right_value(left, right)) is not None:
-                yield f"{left.text} = {right.text} ({value})"
+def judge(left: Side, right: Side) -> str | None:
+    """What the computing side is ("is 5") if the two are not equal; "" if they are; None if not certain."""
+    numbers = [*numbers_in(left.tree), *numbers_in(right.tree)]
+    if _hides_conversion([*left.units, *right.units], len(numbers)):
+        return None
+    percents = any(number.percent for number in numbers)
+    try:
+        for percent in (Fraction(1), Fraction(1, 100)) if percents else (Fraction(1),):
+            gap = abs(evaluate(left.tree, percent) - evaluate(right.tree, percent))
+            if gap == 0 or gap < min(_tolerance(left, percent), _tolerance(right, percent)):
+                return ""
+        if percents and any(_mixes_percent(side.tree) for side in (left, right)):
+            return None
+        return f"is {show(evaluate((right if right.computes and not left.computes else left).tree))}"
+    except ZeroDivisionError:
+        return "division by zero"
+    except Unreadable:
+        return None
 
 
 def evaluate(node: Node, percent: Fraction = Fraction(1)) -> Fraction:
@@ -201,36 +217,14 @@ def evaluate(node: Node, percent: Fraction = Fraction(1)) -> Fraction:
 
 def numbers_in(node: Node) -> list[Number]:
     """The numbers of a tree, left to right."""
-    return (
-        [node]
-        if isinstance(node, Number)
-        else [number for _, part in node.parts for number in numbers_in(part)]
-    )
+    if isinstance(node, Number):
+        return [node]
+    return [number for _, part in node.parts for number in numbers_in(part)]
 
 
 def show(value: Fraction) -> str:
     """A value for people: 5, 2.5, 0.333333."""
     return str(value.numerator) if value.denominator == 1 else f"{float(value):.6g}"
-
-
-def _right_value(left: Side, right: Side) -> str | None:
-    """None if the two sides are equal, or may be; else the value that the computing side has."""
-    numbers = [*numbers_in(left.tree), *numbers_in(right.tree)]
-    if _hides_conversion([*left.units, *right.units], len(numbers)):
-        return None
-    percents = any(number.percent for number in numbers)
-    try:
-        for percent in (Fraction(1), Fraction(1, 100)) if percents else (Fraction(1),):
-            gap = abs(evaluate(left.tree, percent) - evaluate(right.tree, percent))
-            if gap == 0 or gap < min(_tolerance(left, percent), _tolerance(right, percent)):
-                return None
-        if percents and any(_mixes_percent(side.tree) for side in (left, right)):
-            return None
-        return f"is {show(evaluate((right if right.computes and not left.computes else left).tree))}"
-    except ZeroDivisionError:
-        return "division by zero"
-    except Unreadable:
-        return None
 
 
 def _tolerance(side: Side, percent: Fraction) -> Fraction:
@@ -357,18 +351,18 @@ def _read_run(line: str, tokens: list[Token], begin: int, end: int, follows: boo
         else:
             pieces[-1].append(token)
     sides = [_read_side(line, piece, first=not index) for index, piece in enumerate(pieces)]
-    is_label = (
-        len(sides) > 1 and sides[0] is not None and not sides[0].computes and set(sides[0].units) - {"$"}
-    )
-    if is_label or not _may_begin(
-        tokens, begin, follows
-    ):  # a label: "2 days = 7 + 2" says what follows is for
+    if _is_label(sides[0]) or not _may_begin(tokens, begin, follows):
         sides[0] = None
     if not _may_end(tokens, end) and not (len(sides) > 1 and end < len(tokens) and _starts_anew(tokens, end)):
         sides[-1] = None
     elif sides[-1] is not None and len(sides) > 1:
         sides[-1] = _with_trailing_units(sides[-1], tokens[end : end + 3])
     return Run(tuple(sides), sum(token.kind == "number" for token in run))
+
+
+def _is_label(side: Side | None) -> bool:
+    """Whether a side names what is computed after it: 2 days = 7 + 2."""
+    return side is not None and not side.computes and any(unit != "$" for unit in side.units)
 
 
 def _touches(tokens: list[Token], left: int, right: int) -> bool:
@@ -427,17 +421,13 @@ def _may_end(tokens: list[Token], end: int) -> bool:
 
 
 def _with_trailing_units(side: Side, after: list[Token]) -> Side:
-    words = []
-    for token in after:
-        if token.kind != "word":
-            break
-        words.append(_unit(token.text))
-    return Side(side.text, side.tree, (*side.units, *words))
+    ended = takewhile(lambda token: token.kind == "word" and token.text.lower() not in CLAUSE | PER, after)
+    return Side(side.text, side.tree, (*side.units, *(_unit(token.text) for token in ended)))
 
 
 def _unit(word: str) -> str:
     word = word.lower()
-    return PLURALS.get(word) or (word[:-1] if word.endswith("s") and len(word) > 3 else word)
+    return PLURALS.get(word) or (word[:-1] if word.endswith("s") and len(word) > 2 else word)
 
 
 def _read_side(line: str, piece: list[Token], first: bool) -> Side | None:
@@ -554,17 +544,13 @@ WORD_NUMBERS = {
 }
 
 
-def given_numbers(text: str) -> list[Number]:
+def given_numbers(text: str) -> list[Fraction]:
     """Every number that a text gives, in digits or in words, in order."""
-    found: list[Number] = []
+    found: list[Fraction] = []
     for match in TOKEN.finditer(_plain(text)):
-        if match.lastgroup == "odd":
-            found.extend(
-                Number(Fraction(digits)) for digits in re.findall(r"[0-9]+", match[0]) if len(digits) < 20
-            )
-        elif match.lastgroup == "number" and len(match[0]) <= LONGEST_NUMBER:
-            percent = match.string[match.end() : match.end() + 1] == "%"
-            found.append(Number(Fraction(match[0].replace(",", "")), 0, percent))
-        elif match.lastgroup == "word" and (word := _unit(match[0])) in WORD_NUMBERS:
-            found.append(Number(WORD_NUMBERS[word]))
+        if match.lastgroup in ("odd", "number"):
+            digits = re.findall(r"[0-9]*\.?[0-9]+", match[0].replace(",", ""))
+            found.extend(Fraction(number) for number in digits if len(number) <= LONGEST_NUMBER)
+        elif (word := _unit(match[0])) in WORD_NUMBERS:
+            found.append(WORD_NUMBERS[word])
     return found

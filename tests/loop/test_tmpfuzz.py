@@ -1,9 +1,12 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -543,12 +546,11 @@ def only_refuses(path: Path, content: bytes) -> None:
         str(error).encode()
 
 
-fuzz = settings(max_examples=4000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-YAML_BITS = st.sampled_from(
-    """{ } [ ] : ? ! % @ | > ' " = ~ <<: - &a *a !!int yes null .nan -.inf 0x_ 0b_ 1:30.5 1e999 2024-13-01 --- ...
-    "\\U00110000" reasoning_gym/ scratch/ ../ /dev/null""".split()
-    + ["\t", "\n", "\n  ", "\n- ", "\u2028", "\x85", "\x7f", "9" * 400]
-)
+fuzz = settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+WORDS = """{ } [ ] : ? ! % @ | > ' " = ~ <<: - &a *a !!int yes null .nan -.inf 0x_ 0b_ 1:30.5 1e999 --- ...
+2024-13-01 "\\U00110000" reasoning_gym/ scratch/ ../ /dev/null"""
+SPACES = ["\t", "\n", "\n  ", "\n- ", "\u2028", "\x85", "\x7f", "9" * 400]
+YAML_BITS = st.sampled_from([*WORDS.split(), *SPACES])
 
 
 @fuzz
@@ -575,12 +577,24 @@ YAML_VALUES = st.recursive(
 )
 
 
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every (container, key) of nested lists and mappings."""
+    for key, child in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        yield value, key
+        if isinstance(child, dict | list):
+            yield from places(child)
+
+
 @fuzz
-@given(st.sampled_from([*Objective.model_fields]), YAML_VALUES)
-def test_any_value_under_any_key_only_ever_refuses(tmp_path: Path, key: str, value: object) -> None:
-    written = json.dumps(value, default=str)
-    lines = [line for line in FILES_ONLY.split("\n") if not line.startswith(key)]
-    only_refuses(write_files(tmp_path), "\n".join([lines[0], f"{key}: {written}", *lines[1:]]).encode())
+@given(st.data())
+def test_any_value_at_any_place_only_ever_refuses(tmp_path: Path, data: st.DataObject) -> None:
+    front = yaml.safe_load(TEXT.split("---")[1])
+    front |= dict.fromkeys(Objective.model_fields.keys() - front.keys() - {"text", "path"}, {})
+    front["cast"] = {"orchestrator": {"model": "m", "prices": {"input": 1}}, "judge": ["a"]}
+    for _ in range(data.draw(st.integers(1, 3))):
+        container, key = data.draw(st.sampled_from(list(places(front))))
+        container[key] = data.draw(YAML_VALUES)
+    only_refuses(write_files(tmp_path), f"---\n{json.dumps(front, default=str)}\n---\nLearn.".encode())
 
 
 @fuzz

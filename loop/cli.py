@@ -1,0 +1,129 @@
+"""The command line: loop run, check, status, report, new."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from loop.errors import LoopError
+
+app = typer.Typer(
+    help="Write OBJECTIVE.md, type one command, sleep: a small model that is shown to be better.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+INTERRUPTED = 130
+ObjectiveFile = Annotated[Path, typer.Argument(help="The objective.", show_default=True)]
+RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.")]
+
+
+@app.command()
+def run(
+    objective: ObjectiveFile = Path("OBJECTIVE.md"),
+    run: Annotated[Path | None, typer.Option("--run", help="The run's folder.")] = None,
+) -> None:
+    """Start, or go on where it stopped: the same command."""
+    from loop.objective import read_objective
+    from loop.report import write_report
+    from loop.run import open_run, run_folder
+    from loop.runner import go
+    from loop.screen import open_screen
+    from loop.status import as_table, claim, read_standing
+    from loop.timing import time_table
+
+    goal = read_objective(objective)
+    folder = run_folder(goal, run)
+    with open_screen() as screen:
+        screen.note(f"run: {folder}")
+        work = open_run(goal, folder, screen)
+        try:
+            go(work)
+        except KeyboardInterrupt:
+            work.ledger.heartbeat(work.bench.meter.here, ended="interrupted")
+            raise
+        except LoopError as error:
+            work.ledger.event("stopped", str(error))
+            work.ledger.heartbeat(work.bench.meter.here, ended="stopped")
+            raise
+    standing = read_standing(folder)
+    console = Console()
+    console.print(as_table(standing))
+    console.print(time_table(folder))
+    console.print(claim(standing), highlight=False)
+    console.print(f"report: {write_report(folder)}", highlight=False)
+
+
+@app.command()
+def check(objective: ObjectiveFile = Path("OBJECTIVE.md")) -> None:
+    """Everything that can be known before a run."""
+    from loop.check import check_objective
+
+    for line in check_objective(objective):
+        typer.echo(line)
+
+
+@app.command()
+def status(
+    run: RunFolder, as_json_text: Annotated[bool, typer.Option("--json", help="For programs.")] = False
+) -> None:
+    """The ledger: one row a round."""
+    from loop.status import as_json, as_table, claim, read_standing
+
+    standing = read_standing(run)
+    if as_json_text:
+        typer.echo(json.dumps(as_json(standing)))
+        return
+    console = Console()
+    console.print(as_table(standing))
+    console.print(claim(standing), highlight=False)
+
+
+@app.command()
+def report(run: RunFolder) -> None:
+    """One self-contained HTML file with plots."""
+    from loop.report import write_report
+
+    typer.echo(write_report(run))
+
+
+@app.command()
+def new(
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    preset: Annotated[str, typer.Option(help="What to start from.")] = "default",
+) -> None:
+    """A folder with an OBJECTIVE.md to start from."""
+    from loop.new import new_objective
+
+    typer.echo(new_objective(folder, preset))
+
+
+def main() -> NoReturn:
+    """Run a command; what is wrong is one line, and the exit code says of which kind."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app(standalone_mode=True)
+    except LoopError as error:
+        print(f"loop: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("loop: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(0)
+    sys.exit(0)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

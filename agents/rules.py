@@ -49,8 +49,8 @@ CHANGED = 2.33
 SOLVED = (0.85, 0.94)
 """From the first to the second value of the lower bound, a cell goes from learning to solved."""
 MUCH, EASE = 0.25, 0.4
-"""Where no living cell fails more often than the first, the error rates of `SOLVED` shrink in proportion, by no
-more than the second as a factor: when all are nearly solved, those that are worst are practised on."""
+"""Where no living cell fails more often than the first, the error rates of `SOLVED` shrink in proportion, but
+by no more than the second as a factor: when all are nearly solved, the worst of them are practised on."""
 BARREN = (0.05, 0.12)
 """From the second to the first value of the upper bound, a cell goes from learning to barren."""
 SOLVED_FRESH = 0.06
@@ -59,7 +59,7 @@ SOLVED_MIX = 0.25
 """A solved cell's earlier rows in the mix, against a learning cell's: enough to hold it."""
 SCOUT = 0.04
 """A barren cell's samples, against the baseline's: 26 of 667 show a pass rate of 0.1 in 15 of 16 rounds."""
-FRONTIER = 0.15
+FRONTIER = 0.1
 """The same for a barren cell just above one that always passes; else in proportion to its pass rate."""
 TILT = 0.15
 """How far from even the rows of a learning cell may go."""
@@ -209,7 +209,7 @@ def bound(passed: float, tried: float, errors: float) -> float:
     """Wilson's score bound (1927): `errors` standard errors above the rate, below it where negative.
 
     In closed form nearly the quantile of the Beta(passed + 1/2, failed + 1/2) posterior: within 0.02 of it at
-    `SURE` from 30 attempts on, wider farther out, by 0.03 at `CHANGED`; 0 or 1 with no attempt at all.
+    `SURE` from 30 attempts on, and wider by up to 0.05 at `CHANGED`; 0 or 1 with no attempt at all.
     """
     squared = errors * errors
     rate = _rate((passed, tried), 0.5)
@@ -274,13 +274,11 @@ def _rows_kept(history: Sequence[RoundBrief]) -> dict[Key, float]:
     for past in history:
         strategies = past.plan.strategies if past.plan else ()
         each = {(a.skill, a.level): a.samples for strategy in strategies for a in strategy.allotments}
-        rows = [
-            (
-                _key(t),
-                t.tried / each.get(_key(t), 1) * _one_of(_rate((t.passed, t.tried), 0), each.get(_key(t), 1)),
-            )
-            for t in past.samples
-        ]
+        rows = []
+        for tally in past.samples:
+            tries = each.get(_key(tally), 1)
+            passing = _one_of(_rate((tally.passed, tally.tried), 0), tries)
+            rows.append((_key(tally), tally.tried / tries * passing))
         total = sum(number for _, number in rows)
         scale = past.examples_kept / total if past.examples_kept and total else 1.0
         kept += [(key, number * scale, 1.0) for key, number in rows]
@@ -296,7 +294,7 @@ def _gains(history: Sequence[RoundBrief]) -> dict[Key, float]:
     best: dict[Key, Pair] = {}
     for past in history:
         greedy = _sum((_key(tally), tally.passed, tally.tried) for tally in _greedy(past))
-        for key in greedy.keys() & best.keys() if past.status == "kept" else ():
+        for key in [key for key in greedy if key in best and past.status == "kept"]:
             weight = 1 / (1 / greedy[key][1] + 1 / best[key][1])
             rises.append((key, weight * (_rate(greedy[key], 0) - _rate(best[key], 0)), weight))
         tokens += [(_key(tally), float(tally.tokens), 1.0) for tally in past.samples]
@@ -325,7 +323,10 @@ def apportion(cells: Sequence[Standing], brief: PlanBrief) -> list[Portion]:
 
 
 def _portions(cells: Sequence[Standing], brief: PlanBrief, more: float) -> list[Portion]:
-    """The baseline's rows, weighted, at one sample a problem."""
+    """The baseline's rows, weighted, at one sample a problem.
+
+    A start from the base forgets what the rows of solved cells taught, so these are then rehearsed whole.
+    """
     each = uniform_problems(brief)
     below = _below(cells)
     tilts = _tilts(cells, below, brief.diagnosis)
@@ -341,8 +342,8 @@ def _portions(cells: Sequence[Standing], brief: PlanBrief, more: float) -> list[
         sampled = max(cell.sampled, 0.01)
         rows = weight * each * _one_of(sampled, SAMPLES_EACH)
         wanted = (1 - (1 - SOLVED_MIX) * cell.solved) * max(learned, each)
-        whole = not cell.solved or cell.key in unlike or cell.stock <= wanted
-        share = 1.0 if whole else wanted / cell.stock
+        needed = brief.start == "base" or cell.key in unlike or not cell.solved
+        share = 1.0 if needed else min(1.0, wanted / max(1.0, cell.stock))
         found.append(Portion(of=cell, rows=rows, samples=rows / sampled, share=share))
     most = min(1.0, brief.samples_per_round / max(1.0, sum(portion.samples for portion in found)))
     return [Portion(p.of, p.rows * most, p.samples * most, p.share) for p in found]
@@ -470,22 +471,19 @@ def hypothesis(portions: Sequence[Portion], allotments: Sequence[Allotment], bri
     solved = [p.of for p in portions if p.of.solved >= 0.5]
     barren = [p.of for p in portions if p.of.solved < 0.5 and p.of.alive < 0.5]
     learning = [p.of for p in portions if p.of.solved < 0.5 and p.of.alive >= 0.5]
-    count = sum(allotment.problems * allotment.samples for allotment in allotments)
-    counted = {(allotment.skill, allotment.level): allotment for allotment in allotments}
-    drawn = [(p, counted[p.of.key]) for p in portions if p.of.key in counted]
-    rows = sum(allotment.problems * _one_of(p.of.sampled, allotment.samples) for p, allotment in drawn)
-    rise = sum(p.of.cell.share * (1 - p.of.mean) * p.of.learning for p in portions) * HEADROOM
-    sampled, trained = cost_of(portions, brief)
+    wanted = {(allotment.skill, allotment.level): allotment for allotment in allotments}
+    drawn = [(p.of, wanted[p.of.key]) for p in portions if p.of.key in wanted]
+    count = sum(allotment.problems * allotment.samples for _, allotment in drawn)
+    rows = sum(allotment.problems * _one_of(of.sampled, allotment.samples) for of, allotment in drawn)
+    cost = sum(allotment.problems * allotment.samples * of.tokens for of, allotment in drawn)
+    trained = cost_of(portions, brief)[1] * affordable(portions, brief)
+    rise = sum(of.cell.share * (1 - of.mean) * of.learning for of, _ in drawn) * HEADROOM
     parts = [
-        f"Rows of {_named(learning)} are what the student lacks: these get even shares, one sample a problem."
-        if learning
-        else "No cell is seen to learn.",
-        f"{_named(solved)} passed surely (bound above {SOLVED[0]:.0%}) and is only rehearsed."
-        if solved
-        else "",
-        f"{_named(barren)} passes too seldom to give rows and is only scouted." if barren else "",
-        f"{count} samples should give about {rows:.0f} new rows and raise dev by about {rise:.3f},",
-        f"for about {sampled:.0f} tokens sampled and {trained:.0f} trained before the budget is looked at.",
+        f"To practise nearly evenly, since these fail and give rows: {_named(learning)}." if learning else "",
+        f"To rehearse only, since these pass nearly always: {_named(solved)}." if solved else "",
+        f"To scout only, since these give too few rows: {_named(barren)}." if barren else "",
+        f"Expected of {count} samples: {rows:.0f} or more new rows, and dev up by about {rise:.3f};",
+        f"cost about {cost:.0f} tokens sampled and {trained:.0f} trained.",
     ]
     return " ".join(filter(None, parts))[:4000]
 

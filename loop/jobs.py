@@ -61,7 +61,7 @@ class TrainJob:
 
 @dataclass(frozen=True)
 class ConvergeJob:
-    """How the student of round 0 is made: trained until its held-out accuracy has stopped rising."""
+    """How the student of round 0 is made: trained in cycles until the held-out part has nothing more to gain."""
 
     train: TrainJob
     architecture: Architecture | None
@@ -71,12 +71,11 @@ class ConvergeJob:
     answer: str
     """Where a response's answer stands."""
     max_new_tokens: int
-    evaluate_every: int = 100
-    """Steps between two looks at the held-out part."""
-    patience: float = 0.3
-    """Over when this share of all steps so far has brought no new best."""
-    min_steps: int = 600
-    max_steps: int = 20_000
+    cycle: int = 400
+    """Steps of one cycle of the learning rate: it rises, stays and falls, as in every later round."""
+    patience: int = 3
+    """Over when this many cycles in a row have brought neither a higher accuracy nor a lower loss."""
+    max_cycles: int = 40
 
 
 @dataclass(frozen=True)

@@ -387,7 +387,7 @@ def _load(front: str) -> tuple[yaml.Node | None, dict[str, Any]]:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if getattr(event, "anchor", None) or getattr(event, "tag", None) or depth > MOST_DEPTH:
                 words = "has an alias (& or *), a tag (!) or too many brackets; write it out, or in quotes"
-                raise ObjectiveError(f"line {event.start_mark.line + 1}: {words}")
+                raise ObjectiveError(f"line {event.start_mark.line + 1 if event.start_mark else 1}: {words}")
         loader = yaml.SafeLoader(front)
         root = loader.get_single_node()
     except (yaml.YAMLError, ValueError, OverflowError) as error:

@@ -95,7 +95,7 @@ def _common_phrases(texts: Sequence[str]) -> list[str]:
                 break
             end += 1
         phrase = "".join(pieces[start:end])
-        if len(phrase.strip()) > 1 and any(c.isalpha() or c == "#" for c in phrase):
+        if len(phrase) > 1:
             phrases.append(phrase)
         start = max(end, start + 1)
     return phrases

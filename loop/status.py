@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
+from rich.text import Text
 
+from loop.errors import DamagedRunError
 from loop.files import file_digest
 from loop.ledger import Ledger
 from loop.records import Evaluation, Round, Score, Spent
 from loop.statistics import paired_gain
+
+STYLES = {"discarded": "dim", "failed": "red"}
+"""How a row looks in a terminal; the words say the same."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,9 @@ class Standing:
             best, start, control = (self.exams.test(who, self.best) for who in ("best", "start", "control"))
         if best is None or start is None or control is None:
             return None
-        rival, name = max(((start, "round 0"), (control, "the control")), key=lambda pair: pair[0].score.score)
+        rival, name = max(
+            ((start, "round 0"), (control, "the control")), key=lambda pair: pair[0].score.score
+        )
         return (*paired_gain(best.solved, rival.solved, best.score.n), name)
 
 
@@ -76,7 +85,11 @@ def read_standing(run: Path) -> Standing:
     spent: dict[str, Spent] = {}
     for room, _, cost, _, _ in ledger.spendings():
         spent[room] = spent.get(room, Spent()) + cost
-    exams = {room: _evaluation(run, room, card.digest) for (room, stage), card in ledger.cards().items() if stage == "evaluate"}
+    exams = {
+        room: _evaluation(run, room, card.digest)
+        for (room, stage), card in ledger.cards().items()
+        if stage == "evaluate"
+    }
     launches = ledger.launches()
     return Standing(
         run=run,
@@ -107,41 +120,89 @@ def as_json(standing: Standing) -> dict[str, Any]:
 
 
 def as_table(standing: Standing) -> Table:
-    """One row a round, the discarded and failed ones too, and the control below."""
-    state = f"{standing.status}" + (f" ({standing.ended} reached)" if standing.ended else "")
-    table = Table(title=f"{standing.run}: {state}", title_justify="left")
-    for name in ("round", "status", "dev", "95 %", "test", "sampled", "examples", "unsound", "tokens", "time", "reason"):
-        table.add_column(name, justify="left" if name in ("status", "reason") else "right")
+    """One row a round, the discarded and failed ones too, and the control below: 80 columns are enough."""
+    state = standing.status + (f" ({standing.ended} reached)" if standing.ended else "")
+    notes = [f"round {r.round} failed: {r.reason}" for r in standing.rounds if r.status == "failed"]
+    table = plain_table(f"{standing.run}: {state}", *notes)
+    for name in ("round", "status", "dev", "95 %", "test", "samples", "examples", "tokens", "time", "p"):
+        table.add_column(name, justify="left" if name == "status" else "right")
     for closed in standing.rounds:
         cost = standing.spent.get(f"{closed.round:03}", Spent())
-        tested = _tested(standing, closed.round)
+        best, start = closed.round == standing.best, closed.round == 0
         table.add_row(
-            f"{closed.round}{' *' if closed.round == standing.best else ''}", closed.status,
-            *_shown(closed.dev), tested, f"{closed.sampled:,}", f"{closed.examples:,}",
-            "" if closed.false_positive_rate is None else f"{closed.false_positive_rate:.1%}",
-            _tokens(cost), _time(cost.seconds), closed.reason,
+            f"{closed.round}{'*' if best else ' '}", closed.status,
+            *_shown(closed.dev), _tested(standing, closed.round),
+            "" if start else f"{closed.sampled:,}", "" if start else f"{closed.examples:,}",
+            in_tokens(cost.tokens_sampled + cost.tokens_trained), in_time(cost.seconds),
+            in_p(closed.verdict.p) if closed.verdict else "",
+            style="bold" if best else STYLES.get(closed.status),
         )  # fmt: skip
     if control := standing.exams.control():
-        rooms = [cost for room, cost in standing.spent.items() if room.startswith("control/")]
-        cost = sum(rooms, Spent())
+        cost = sum((cost for room, cost in standing.spent.items() if room.startswith("control/")), Spent())
         test = standing.exams.test("control", standing.best)
         table.add_row(
-            "control", "", *_shown(control.score), f"{test.score.score:.3f}" if test else "", "", "", "",
-            _tokens(cost), _time(cost.seconds), "demonstrations alone, equal training tokens",
+            "", "control", *_shown(control.score), f"{test.score.score:.3f}" if test else "", "", "",
+            in_tokens(cost.tokens_sampled + cost.tokens_trained), in_time(cost.seconds), "",
         )  # fmt: skip
     return table
 
 
+def plain_table(title: str, *notes: str) -> Table:
+    """A table with one rule and no frame, narrow enough for 80 columns; each note is one line below it."""
+    caption = Text("\n".join(textwrap.shorten(note, 79, placeholder=" ...") for note in notes))
+    return Table(
+        title=Text(title), title_justify="left", title_style="bold",
+        caption=caption if notes else None, caption_justify="left", caption_style="",
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), collapse_padding=True,
+    )  # fmt: skip
+
+
 def claim(standing: Standing) -> str:
-    """The gain in one sentence, or why none is claimed."""
-    lines = []
-    for exam in ("dev", "test"):
-        if gain := standing.gain(exam):
-            points, low, high, rival = gain
-            lines.append(
-                f"{exam}: {100 * points:+.1f} points over {rival} (95 %: {100 * low:+.1f} to {100 * high:+.1f})"
-            )
-    return "; ".join(lines) or "no gain is claimed: there is no control to compare with"
+    """What came of the run, in one honest sentence; nothing is claimed that is not shown."""
+    best = next((r for r in standing.rounds if r.round == standing.best), None)
+    if best is None or best.dev is None:
+        return "Round 0 is not finished: there is nothing to compare yet."
+    so_far = f"round {best.round} solves {best.dev.score:.3f} of dev"
+    if standing.status != "finished":
+        return f"So far {so_far}; nothing is claimed before the control and the sealed test are done."
+    if best.round == 0:
+        played = len(standing.rounds) - 1
+        none = f"None of the {played} rounds was" if played > 1 else "The one round played was not"
+        return f"{none if played else 'No round was played, so none was'} shown to be better than round 0: nothing is gained."
+    dev, test = standing.gain(), standing.gain("test")
+    if dev is None or test is None:
+        start = standing.rounds[0].dev
+        before = f", round 0 {start.score:.3f}" if start else ""
+        return f"Nothing is claimed, since there is no control to compare with: {so_far}{before}."
+    who = f"round {best.round}"
+    return f"On the sealed test {who} {_gained(*test)}; on dev, which chose it, it {_gained(*dev)}."
+
+
+def in_tokens(count: int) -> str:
+    """A number of tokens in at most five letters: 950, 20.9k, 1.23M."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= 0.9995 * size:
+            return f"{count / size:.3g}{unit}" if count < 999.5 * size else f"{count / size:.0f}{unit}"
+    return str(count)
+
+
+def in_time(seconds: float) -> str:
+    """Seconds as 0:07, 12:40 or 3:05:12."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def in_p(p: float) -> str:
+    """A p-value with three digits after the point, or that it is less."""
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def _gained(points: float, low: float, high: float, rival: str) -> str:
+    interval = f"(95 %: {100 * low:+.1f} to {100 * high:+.1f})"
+    if low > 0:
+        return f"solves {100 * points:.1f} points more than {rival} {interval}"
+    return f"is not shown to beat {rival}: {100 * points:+.1f} points {interval}"
 
 
 def _status(ledger: Ledger, launches: list[tuple[int, str, float, str | None]]) -> str:
@@ -165,8 +226,6 @@ def _alive(pid: int) -> bool:
 
 
 def _evaluation(run: Path, room: str, digest: str) -> Evaluation:
-    from loop.errors import DamagedRunError
-
     path = run / ("rounds" if room[:1].isdigit() else ".") / room / "evaluation.json"
     if not path.is_file() or file_digest(path) != digest:
         raise DamagedRunError(f"{path}: missing or changed since it was written; restore it")
@@ -201,11 +260,3 @@ def _tested(standing: Standing, number: int) -> str:
 
 def _shown(score: Score | None) -> tuple[str, str]:
     return (f"{score.score:.3f}", f"{score.low:.2f}-{score.high:.2f}") if score else ("", "")
-
-
-def _tokens(cost: Spent) -> str:
-    return f"{(cost.tokens_sampled + cost.tokens_trained) / 1e6:.2f}M"
-
-
-def _time(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"

@@ -60,9 +60,11 @@ def train(job: TrainJob, report: Report) -> Trained:
 def converge(job: ConvergeJob, report: Report) -> Trained:
     """Train the student of round 0 to convergence and write its best checkpoint to `job.train.out`.
 
-    The learning rate stays level until the held-out accuracy has found no new best for `patience` of the steps
-    so far, then falls to nothing over `settings.decay` as many steps again. The best look of all
-    is kept: the accuracy of greedy answers, ties broken by the lower loss (held-out loss turns earlier).
+    Training goes in cycles of the very schedule that each later round has. A single falling schedule is not enough:
+    a small student that has learnt its demonstrations by heart may begin to generalise only when the rate rises
+    again, and a loop of rounds would take the credit. After each cycle the held-out part is answered greedily; when
+    `patience` cycles have brought neither a higher accuracy nor a lower loss, the look with the highest accuracy is
+    kept (ties broken by the lower loss, which turns earlier).
     """
     train_job = job.train
     if job.architecture is not None:
@@ -74,9 +76,9 @@ def converge(job: ConvergeJob, report: Report) -> Trained:
     model, tokenizer = load_trainable(train_job)
     rows = tokenised(tokenizer, train_job)
     watch = _Convergence(job, train_job, tokenizer, report)
-    trainer = _LevelThenFalling(
+    trainer = _Cyclic(
         model=model,
-        args=_arguments(train_job, max_steps=job.max_steps),
+        args=_arguments(train_job, max_steps=job.cycle * job.max_cycles),
         train_dataset=rows,
         processing_class=tokenizer,
         peft_config=_lora(train_job, model),
@@ -87,6 +89,9 @@ def converge(job: ConvergeJob, report: Report) -> Trained:
     watch.restore_best(trainer.model)
     save(trainer.model, tokenizer, Path(train_job.out))
     return watch.trained(trainer.model)
+
+
+torch.set_flush_denormal(True)  # a student that fits its rows has gradients so small that a CPU takes 10 times as long
 
 
 def load_trainable(job: TrainJob) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -224,57 +229,44 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
 
 
 class _Convergence(_Watch):
-    """Looks at the held-out part now and then, decides when the learning rate falls, and keeps the best."""
+    """Looks at the held-out part after every cycle, decides when to stop, and keeps the best."""
 
     def __init__(
         self, job: ConvergeJob, train_job: TrainJob, tokenizer: PreTrainedTokenizerBase, report: Report
     ) -> None:
-        super().__init__(train_job, job.max_steps, report)
+        super().__init__(train_job, job.cycle * job.max_cycles, report)
         self._converge, self._tokenizer = job, tokenizer
         self._engine = TransformersEngine()
-        self.falls_from: int | None = None
-        self.ends_at = job.max_steps
         self.sampled_tokens = 0
         self.looks: list[dict[str, float]] = []
         self._best: dict[str, torch.Tensor] = {}
+        self._waited = 0
 
     def scale(self, step: int) -> float:
-        """The learning rate at a step, as a share of the highest."""
-        warmup = self._job.settings.warmup * 1_000
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        if self.falls_from is None:
-            return 1.0
-        return max(0.0, 1.0 - (step - self.falls_from) / max(1, self.ends_at - self.falls_from))
+        """The learning rate at a step, as a share of the highest: warm up, stay, fall, and again."""
+        cycle, settings = self._converge.cycle, self._job.settings
+        at = step % cycle
+        warmup = round(settings.warmup * cycle)
+        falling = max(1, round(settings.decay * (cycle - warmup)))
+        return min(1.0, (at + 1) / (warmup + 1), (cycle - at) / falling)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         super().on_step_end(args, state, control, **kwargs)
-        if self.steps % self._converge.evaluate_every == 0 or self.steps >= self.ends_at or self.stopped:
+        if self.steps % self._converge.cycle == 0:
             self._look(kwargs["model"])
-            self._decide()
-        if self.steps >= self.ends_at:
-            control.should_training_stop = True
-
-    def _decide(self) -> None:
-        """Let the learning rate fall once there has been no new best for long enough."""
-        if self.falls_from is not None:
-            return
-        best = max(self.looks, key=_rank)["step"]
-        job, every = self._converge, self._converge.evaluate_every
-        waited = self.steps - best >= max(job.patience * self.steps, 2 * every)
-        if (waited and self.steps >= job.min_steps) or self.steps >= 0.6 * self.ends_at:
-            self.falls_from = self.steps
-            falling = max(every, round(self._job.settings.decay * self.steps))
-            self.ends_at = min(self.ends_at, self.steps + falling)
-            self._of = self.ends_at
+            if self._waited >= self._converge.patience:
+                control.should_training_stop = True
 
     def _look(self, model: Any) -> None:
         model.eval()
         accuracy, loss = self._accuracy(model), self._held_out_loss(model)
         model.train()
         look = {"step": self.steps, "accuracy": accuracy, "loss": loss, "tokens": self.tokens}
+        earlier = self.looks or [{"accuracy": -1.0, "loss": math.inf}]
+        gained = accuracy > max(e["accuracy"] for e in earlier) or loss < min(e["loss"] for e in earlier)
+        self._waited = 0 if gained else self._waited + 1
         if not self.looks or _rank(look) > max(map(_rank, self.looks)):
             self._best = {name: value.detach().clone() for name, value in model.state_dict().items()}
         self.looks.append(look)
@@ -326,13 +318,13 @@ class _Convergence(_Watch):
         return replace(record, looks=tuple(self.looks), sampled_tokens=self.sampled_tokens)
 
 
-class _LevelThenFalling(SFTTrainer):  # type: ignore[misc]
-    """TRL's SFTTrainer with a learning rate that stays level until `watch` lets it fall."""
+class _Cyclic(SFTTrainer):  # type: ignore[misc]
+    """TRL's SFTTrainer with a learning rate in cycles, however many there will be."""
 
     watch: _Convergence
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """The schedule: the watch decides while training goes on, so no schedule of fixed length will do."""
+        """The schedule of the watch."""
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, self.watch.scale)
         return self.lr_scheduler
 

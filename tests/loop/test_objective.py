@@ -289,7 +289,11 @@ MISTAKES = [
         "min_digits: yes",
         "tasks.practice.0.config.min_digits: yes is not a whole number; mend",
     ),
-    ("min_digits: 1", "min_digits: 0", "(min_digits must be positive); change it"),
+    (
+        "min_digits: 1",
+        "min_digits: 0",
+        "0.config: {min_digits: 0, max_digits: 1} is refused by chain_sum (min_digits must",
+    ),
     ("min_digits: 1", "seed: 3", "tasks.practice.0.config.seed: 3 is set by the loop; take it out"),
     (
         "terms: [2, 10]",
@@ -519,9 +523,11 @@ def test_problems_of_the_demonstrations_are_not_counted(tmp_path: Path) -> None:
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
-    assert read(tmp_path, b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode()).text.startswith(
-        "# Objective\nAdd"
-    )
+    path = write_files(tmp_path, b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
+    (tmp_path / "demos.jsonl").write_bytes(b'\xef\xbb\xbf{"prompt": "p", "response": "r"}\r\n')
+    objective = read_objective(path)
+    assert objective.text == "# Objective\nAdd chains of numbers."
+    assert [row.prompt for row in read_demonstrations(objective)] == ["p"]
 
 
 def test_files_only_never_import_reasoning_gym_or_torch(tmp_path: Path) -> None:
@@ -589,7 +595,7 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
 @given(st.data())
 def test_any_value_at_any_place_only_ever_refuses(tmp_path: Path, data: st.DataObject) -> None:
     front = yaml.safe_load(TEXT.split("---")[1])
-    front |= dict.fromkeys(Objective.model_fields.keys() - front.keys() - {"text", "path"}, {})
+    front |= {key: {} for key in Objective.model_fields if key not in front}
     front["cast"] = {"orchestrator": {"model": "m", "prices": {"input": 1}}, "judge": ["a"]}
     for _ in range(data.draw(st.integers(1, 3))):
         container, key = data.draw(st.sampled_from(list(places(front))))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agents.engines import Request, SamplingJob
 from loop.budget import BudgetSpent, Meter
-from loop.crew import Crew, Limits, Report, Work
+from loop.crew import NO_LIMITS, Crew, Limits, Report, Work
 from loop.errors import StageError
-from loop.files import RowFile, read_rows
-from loop.jobs import Drawn, DrawJob, Trained
+from loop.files import read_rows
+from loop.jobs import DrawJob, Drawn, Trained
 from loop.judging import Judge
 from loop.objective import Demonstration
 from loop.presets import Architecture, TrainSettings
@@ -41,7 +41,17 @@ class Draw:
     problems: dict[str, Problem]
     temperature: float = 0.0
     strategy: str = ""
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Practice prompts, folded, of the rounds before this one."""
+
+    seen: Collection[str] = ()
+    """All that were put to the sampler."""
+    solved: Collection[str] = ()
+    """Those with an example that was admitted."""
 
 
 @dataclass(frozen=True)

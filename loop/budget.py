@@ -11,8 +11,8 @@ from loop.objective import Budget
 from loop.records import Spent
 
 
-class BudgetSpent(Exception):  # noqa: N818 - no error: the run ends as it was told to
-    """A limit of the objective is reached; its name is the message."""
+class BudgetSpent(Exception):
+    """A limit of the objective is reached; its name is the message. No error: the run ends as it was told to."""
 
 
 class Meter:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from agents.briefs import Tally
 from agents.replies import Plan
-from loop.critique import false_positive_rates
 from loop.records import Admission, Cell, Checkpoint, Critique, Evaluation, Round, Sample
 
 
@@ -65,4 +64,19 @@ def tally(samples: Sequence[Sample], critiques: Sequence[Critique]) -> tuple[Tal
     return tuple(
         Tally(skill=cell.skill, level=cell.level, tried=tried[cell], passed=passed[cell], tokens=tokens[cell])
         for cell in sorted(tried, key=lambda cell: cell.order)
+    )
+
+
+def false_positive_rates(critiques: Sequence[Critique]) -> tuple[float | None, float | None]:
+    """How often the filters let through what they should not.
+
+    Returns: of the passed samples, the share that the grounding check finds unsound, a check that takes no part in
+    the filter; and of the samples with a right answer, the share with wrong or missing working, which an answer check
+    alone would have let in. None where nothing could be checked.
+    """
+    measured = [c.false_positive for c in critiques if c.false_positive is not None]
+    right = [c for c in critiques if c.checks[0].verdict == "passed" and len(c.checks) > 1]
+    return (
+        sum(measured) / len(measured) if measured else None,
+        sum(c.checks[1].verdict != "passed" for c in right) / len(right) if right else None,
     )

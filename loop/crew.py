@@ -48,6 +48,9 @@ class Limits:
         return ""
 
 
+NO_LIMITS = Limits()
+
+
 @dataclass(frozen=True)
 class Work:
     """What a child came back with."""

@@ -17,7 +17,7 @@ def admit(
     round_number: int, plan: Plan, samples: Sequence[Sample], critiques: Sequence[Critique], exams: Exams
 ) -> list[Admission]:
     """Decide on every sample that passed its critique: no duplicate, no more than the cap, nothing of an exam."""
-    caps = {strategy.kind: strategy.keep_per_problem for strategy in plan.strategies}
+    caps: dict[str, int] = {strategy.kind: strategy.keep_per_problem for strategy in plan.strategies}
     kept: Counter[str] = Counter()
     written: set[tuple[str, str]] = set()
     admissions = []

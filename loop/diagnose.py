@@ -8,11 +8,10 @@ from typing import Protocol
 
 from agents.briefs import Evidence, Tally
 from agents.replies import Diagnosis
-from loop.bench import Bench, Draw
+from loop.bench import Bench, Draw, Earlier
 from loop.judging import Judge
 from loop.records import Checkpoint, Problem, Sample, digest
 from loop.room import PROBE, Room
-from loop.sample import Drawn
 
 PROBLEMS_PER_CELL = 20
 """Enough to tell a solved cell from a learning one; the probe may be quoted to the planner."""
@@ -25,7 +24,7 @@ class Diagnostician(Protocol):
         """The failure modes of these attempts."""
 
 
-def sit_probe(student: Checkpoint, earlier: Drawn, room: Room, bench: Bench) -> list[Sample]:
+def sit_probe(student: Checkpoint, earlier: Earlier, room: Room, bench: Bench) -> list[Sample]:
     """Greedy answers to fresh practice problems of every cell."""
     problems: dict[str, Problem] = {}
     for cell in bench.tasks.practice:

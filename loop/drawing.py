@@ -9,7 +9,7 @@ from agents.engines import EngineError, open_engine
 from loop.crew import Report
 from loop.errors import MissingError
 from loop.files import RowFile
-from loop.jobs import Drawn, DrawJob
+from loop.jobs import DrawJob, Drawn
 from loop.records import Sample
 
 

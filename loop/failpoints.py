@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
 
 _armed: int | None = None
-_passed = 0
+_by: int | None = None
+_passed: list[str] = []
 
 
-def arm(nth: int | None) -> None:
-    """Die at the nth failpoint passed from now on (1 is the next); None counts only."""
-    global _armed, _passed
-    _armed, _passed = nth, 0
+def arm(nth: int | None, by: int | None = None) -> None:
+    """Die at the nth failpoint passed from now on (1 is the next), or by the signal `by` there; None disarms."""
+    global _armed, _by
+    _armed, _by = nth, by
+    _passed.clear()
 
 
-def passed() -> int:
-    """Failpoints passed since `arm`."""
-    return _passed
+def passed() -> list[str]:
+    """Names of the failpoints passed since `arm`; they are noted while armed only."""
+    return list(_passed)
 
 
 def is_armed() -> bool:
@@ -26,10 +29,13 @@ def is_armed() -> bool:
 
 def failpoint(name: str) -> None:
     """A place where dying must lose nothing finished. `name` says where, for a reader of the code."""
-    global _passed
-    _passed += 1
-    if _passed == _armed:
-        os._exit(137)  # no atexit, no flush: what SIGKILL leaves
+    if _armed is None:
+        return
+    _passed.append(name)
+    if len(_passed) == _armed:
+        if _by is None:
+            os._exit(137)  # no atexit, no flush: what SIGKILL leaves
+        signal.raise_signal(_by)
 
 
 def _arm_from_environment() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agents.engines import SamplingJob
-from loop.crew import Limits
+from loop.crew import NO_LIMITS, Limits
 from loop.errors import StageError
 from loop.presets import Architecture, TrainSettings
 from loop.records import Problem
@@ -25,7 +25,7 @@ class DrawJob:
     problems: dict[str, Problem]
     """The problem of each request's key."""
     strategy: str = ""
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class TrainJob:
     epochs: float = 1.0
     tokens: int | None = None
     """Train for this many non-padding tokens instead of `epochs`."""
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
     log: str = ""
     """A file that gets a JSON line every few steps."""
 
@@ -73,7 +73,7 @@ class ConvergeJob:
     max_new_tokens: int
     cycle: int = 400
     """Steps of one cycle of the learning rate: it rises, stays and falls, as in every later round."""
-    patience: int = 3
+    patience: int = 2
     """Over when this many cycles in a row have brought neither a higher accuracy nor a lower loss."""
     max_cycles: int = 40
 

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from loop.objective import Demonstration
 from loop.records import Attempt, Critique, Sample
 from loop.tasks import Tasks
-from loop.verifiers import Check, check_answer, check_equations, check_grounding, extract_answer, first_wrong_step
+from loop.verifiers import (
+    Check,
+    check_answer,
+    check_equations,
+    check_grounding,
+    extract_answer,
+    first_wrong_step,
+)
 
 WORKING_SHARE = 0.9
 """When this share of the demonstrations shows working whose every equation holds, samples must do so too."""
@@ -32,9 +39,7 @@ class Judge:
         reason = self._reason(sample, checks)
         grounding = check_grounding(sample.problem.prompt, sample.response) if not reason else None
         unsound = None if grounding is None or grounding.verdict == "absent" else grounding.verdict == "failed"
-        return Critique(
-            id=sample.id, passed=not reason, reason=reason, checks=tuple(checks), false_positive=unsound
-        )
+        return Critique(id=sample.id, passed=not reason, reason=reason, checks=tuple(checks), false_positive=unsound)
 
     def attempt(self, sample: Sample) -> Attempt:
         """An answer to an exam or probe, judged by its answer alone; a wrong one says in which way."""

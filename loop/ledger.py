@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from loop.errors import DamagedRunError, MissingError
 from loop.failpoints import failpoint
 from loop.records import Record, Round, Spent
@@ -44,7 +46,7 @@ class Card(Record):
     file: str
     digest: str
     rows: int
-    detail: dict[str, Any] = {}
+    detail: dict[str, Any] = Field(default_factory=dict)
 
 
 def _now() -> str:
@@ -150,9 +152,7 @@ class Ledger:
 
     def card(self, room: str, stage: str) -> Card | None:
         """The card of a finished stage, or None while it is owed."""
-        rows = self._rows(
-            "SELECT file, digest, rows, detail FROM card WHERE room = ? AND stage = ?", room, stage
-        )
+        rows = self._rows("SELECT file, digest, rows, detail FROM card WHERE room = ? AND stage = ?", room, stage)
         if not rows:
             return None
         file, digest, count, detail = rows[0]
@@ -173,9 +173,7 @@ class Ledger:
     def cards(self) -> dict[tuple[str, str], Card]:
         """Every card by (room, stage)."""
         rows = self._rows("SELECT room, stage, file, digest, rows, detail FROM card ORDER BY rowid")
-        return {
-            (r[0], r[1]): Card(file=r[2], digest=r[3], rows=r[4], detail=json.loads(r[5])) for r in rows
-        }
+        return {(r[0], r[1]): Card(file=r[2], digest=r[3], rows=r[4], detail=json.loads(r[5])) for r in rows}
 
     def drop_cards(self, room: str) -> None:
         """Forget that stages of a room were finished: they will be done again."""
@@ -190,9 +188,7 @@ class Ledger:
 
     # What was spent. One row a stage, replaced by its new total as the stage goes on.
 
-    def spend(
-        self, room: str, stage: str, spent: Spent, engine_seconds: float = 0.0, peak_bytes: int = 0
-    ) -> None:
+    def spend(self, room: str, stage: str, spent: Spent, engine_seconds: float = 0.0, peak_bytes: int = 0) -> None:
         """Set what a stage has cost so far."""
         with self._transaction() as db:
             db.execute(
@@ -219,9 +215,7 @@ class Ledger:
     def begin_launch(self) -> None:
         """Record that a process started work on the run."""
         with self._transaction() as db:
-            cursor = db.execute(
-                "INSERT INTO launch (pid, started, seconds) VALUES (?, ?, 0)", (os.getpid(), _now())
-            )
+            cursor = db.execute("INSERT INTO launch (pid, started, seconds) VALUES (?, ?, 0)", (os.getpid(), _now()))
             self._launch = cursor.lastrowid
 
     def heartbeat(self, seconds: float, ended: str | None = None) -> None:
@@ -233,7 +227,7 @@ class Ledger:
 
     def launches(self) -> list[tuple[int, str, float, str | None]]:
         """(pid, started, seconds, how it ended or None) of every launch."""
-        return [tuple(r) for r in self._rows("SELECT pid, started, seconds, ended FROM launch ORDER BY id")]  # type: ignore[misc]
+        return [tuple(r) for r in self._rows("SELECT pid, started, seconds, ended FROM launch ORDER BY id")]
 
     def seconds_before(self) -> float:
         """Seconds that earlier launches worked on the run."""
@@ -247,4 +241,4 @@ class Ledger:
 
     def events(self) -> list[tuple[str, str, str]]:
         """(time, kind, text) of every event, oldest first."""
-        return [tuple(r) for r in self._rows("SELECT at, kind, text FROM event ORDER BY id")]  # type: ignore[misc]
+        return [tuple(r) for r in self._rows("SELECT at, kind, text FROM event ORDER BY id")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, isfinite, log10
+from math import ceil, floor, inf, isfinite, log10
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -42,7 +42,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Box:
-    """Where data lie on the paper: x from `left` to `right`, the values `low` to `high` from `bottom` to `top`."""
+    """Where data lie on the paper: the values `low` to `high` go from `bottom` up to `top`."""
 
     left: float
     right: float
@@ -115,7 +115,10 @@ def curve(name: str, title: str, looks: Sequence[tuple[float, float]], chosen: f
     parts += [_line(at, box.top, at, box.bottom, "rule dashed"), shape("kept", at, box.y(value))]
     side = "middle" if box.left + 16 < at < box.right - 16 else "start" if at < box.right - 16 else "end"
     parts.append(text(at, box.y(value) - 9, f"{value:.3g}", "value", side))
-    parts += [text(box.left, box.bottom + 18, "0", "soft"), text(box.right, box.bottom + 18, f"{last:,.0f} steps", "soft", "end")]
+    parts += [
+        text(box.left, box.bottom + 18, "0", "soft"),
+        text(box.right, box.bottom + 18, f"{last:,.0f} steps", "soft", "end"),
+    ]
     desc = f"{len(looks)} looks; at the chosen step {chosen:,.0f} it is {value:.3g}, at the last {looks[-1][1]:.3g}."
     return drawing(name, (width, height), title, desc, parts)
 
@@ -131,7 +134,7 @@ class Bar(NamedTuple):
 
 
 def columns(name: str, title: str, bars: Sequence[Bar]) -> Markup:
-    """A column for each cell: the whole as a frame, the part filled, both written above where there is room."""
+    """A column for each cell: the whole as a frame, the part filled, written above where there is room."""
     each = max(14.0, min(46.0, 470.0 / len(bars)))
     width, top, bottom = max(120.0, each * len(bars)), 34.0, 118.0
     most = max(bar.whole for bar in bars) or 1
@@ -139,24 +142,24 @@ def columns(name: str, title: str, bars: Sequence[Bar]) -> Markup:
     every = ceil(LETTER * (max(len(bar.label) for bar in bars) + 1) / each)
     parts: list[str] = []
     for i, bar in enumerate(bars):
-        x, part = i * each, bar.part or 0
-        roof = bottom - (bottom - top) * bar.whole / most
-        floor_ = bottom - (bottom - top) * min(part, most) / most
-        told = f"{bar.group} {bar.label}".strip() + f": {bar.whole:,} samples"
-        told += f", {part:,} passed" if bar.part is not None else ""
-        parts.append(element(
-            "g", element("title", told),
+        x, roof = i * each, bottom - (bottom - top) * bar.whole / most
+        height = (bottom - top) * min(bar.part or 0, most) / most
+        inside: list[str] = [
+            element("title", _told(bar)),
             element("rect", x=x + 3, y=roof, width=each - 6, height=bottom - roof, class_="frame"),
-            element("rect", x=x + 3, y=floor_, width=each - 6, height=bottom - floor_, class_="fill"),
-            text(x + each / 2, bottom + 15, bar.label if i % every == 0 else "", "soft", "middle"),
-            *([text(x + each / 2, roof - 16, str(part), "value", "middle")] if written and bar.part is not None else []),
-            *([text(x + each / 2, roof - 4, f"/{bar.whole}", "soft small", "middle")] if written else []),
-        ))  # fmt: skip
+            element("rect", x=x + 3, y=bottom - height, width=each - 6, height=height, class_="fill"),
+        ]
+        if written:
+            inside.append(text(x + each / 2, roof - 4, f"/{bar.whole}", "soft small", "middle"))
+            part = "" if bar.part is None else str(bar.part)
+            inside.append(text(x + each / 2, roof - 16, part, "value", "middle"))
+        if i % every == 0:
+            inside.append(text(x + each / 2, bottom + 15, bar.label, "soft", "middle"))
         if bar.group and (i == 0 or bars[i - 1].group != bar.group):
-            parts.append(text(x + 3, bottom + 31, bar.group, "soft"))
+            inside.append(text(x + 3, bottom + 31, bar.group, "soft"))
+        parts.append(element("g", *inside))
     parts.append(_line(0, bottom, width, bottom, "rule"))
-    desc = "; ".join(f"{b.group} {b.label}: {b.whole} samples, {'?' if b.part is None else b.part} passed" for b in bars)
-    return drawing(name, (width, bottom + 36), title, desc, parts)
+    return drawing(name, (width, bottom + 36), title, "; ".join(map(_told, bars)), parts)
 
 
 def axis(values: Sequence[float], least: float, most: float = float("inf")) -> tuple[float, float, list[float]]:
@@ -259,6 +262,11 @@ def _line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
 
 def _path(points: Sequence[tuple[float, float]]) -> str:
     return "".join(f"{'L' if i else 'M'}{x:.1f} {y:.1f}" for i, (x, y) in enumerate(points))
+
+
+def _told(bar: Bar) -> str:
+    passed = "" if bar.part is None else f", {bar.part:,} passed"
+    return f"{bar.group} {bar.label}".strip() + f": {bar.whole:,} samples{passed}"
 
 
 def _number(value: object) -> str:

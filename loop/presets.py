@@ -64,8 +64,6 @@ def read_preset(name: str) -> StudentPreset:
     Raises: ObjectiveError when there is none.
     """
     if name not in preset_names():
-        raise ObjectiveError(
-            f"student: scratch/{name} is no preset; write scratch/ and one of {preset_names()}"
-        )
+        raise ObjectiveError(f"student: scratch/{name} is no preset; write scratch/ and one of {preset_names()}")
     text = (files("templates") / "students" / f"{name}.yaml").read_text(encoding="utf-8")
     return StudentPreset.model_validate(yaml.safe_load(text))

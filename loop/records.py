@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from agents.briefs import Tally
 from agents.replies import Level
@@ -45,7 +45,12 @@ class Cell(NamedTuple):
     def order(self) -> tuple[str, bool, float, str]:
         """A sort key: by skill, numeric levels ascending, then the others by name."""
         is_number = isinstance(self.level, int)
-        return (self.skill, not is_number, self.level if isinstance(self.level, int) else 0.0, str(self.level))
+        return (
+            self.skill,
+            not is_number,
+            self.level if isinstance(self.level, int) else 0.0,
+            str(self.level),
+        )
 
 
 class Problem(Record):
@@ -217,7 +222,7 @@ class Round(Record):
     sampled: int = 0
     passed: int = 0
     examples: int = 0
-    dropped: dict[str, int] = {}
+    dropped: dict[str, int] = Field(default_factory=dict)
     """Samples that did not become examples, by reason."""
     dev_cells: tuple[CellScore, ...] = ()
     samples: tuple[Tally, ...] = ()

@@ -16,7 +16,18 @@ from loop.errors import DamagedRunError
 from loop.failpoints import failpoint
 from loop.files import RowFile, file_digest, publish_folder, read_rows, verify_manifest, write_atomic
 from loop.ledger import Card, Ledger
-from loop.records import Admission, Checkpoint, Critique, Evaluation, Example, Round, Sample, Spent, as_json, as_line
+from loop.records import (
+    Admission,
+    Checkpoint,
+    Critique,
+    Evaluation,
+    Example,
+    Round,
+    Sample,
+    Spent,
+    as_json,
+    as_line,
+)
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -131,9 +142,7 @@ class Room:
             raise DamagedRunError(f"{self.folder}: no finished {stage.name}; go on with `loop run` first")
         return self._load(stage, self.folder / stage.file, card)
 
-    def spend(
-        self, stage: Stage[Any], spent: Spent, engine_seconds: float = 0.0, peak_bytes: int = 0
-    ) -> None:
+    def spend(self, stage: Stage[Any], spent: Spent, engine_seconds: float = 0.0, peak_bytes: int = 0) -> None:
         """Set what a stage has cost so far; its seconds are added by `once`."""
         self.ledger.spend(self.name, stage.name, spent, engine_seconds, peak_bytes)
 
@@ -161,9 +170,7 @@ class Room:
             verify_manifest(self.run / checkpoint.path, checkpoint.manifest)
             return cast(T, checkpoint)
         if not path.is_file() or file_digest(path) != card.digest:
-            raise DamagedRunError(
-                f"{path}: missing or changed since it was written; restore it, or start a new run"
-            )
+            raise DamagedRunError(f"{path}: missing or changed since it was written; restore it, or start a new run")
         return stage.load(path)
 
     def _add_seconds(self, stage: str, seconds: float) -> None:

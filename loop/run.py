@@ -185,5 +185,3 @@ def _settings(objective: Objective) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {package: version(package) for package in PACKAGES},
     }
-
-

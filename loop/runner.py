@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from agents.briefs import PlanBrief, RoundBrief
 from agents.replies import Diagnosis
+from loop.bench import Earlier
 from loop.budget import BudgetSpent
 from loop.close import Judged, close_round
 from loop.contamination import Exams
@@ -33,7 +35,7 @@ from loop.room import (
     Room,
 )
 from loop.run import Run
-from loop.sample import Drawn, draw_samples
+from loop.sample import draw_samples
 from loop.tasks import folded
 from loop.train import make_student, train_control, train_student
 
@@ -70,7 +72,7 @@ def play_round_zero(run: Run) -> Round:
     student = room.once(CHECKPOINT, lambda: make_student(room, bench))
     attempts = room.once(ATTEMPTS, lambda: sit_exam(bench.tasks.dev, student, room, bench))
     evaluation = room.once(EVALUATION, lambda: evaluate("dev", attempts, student, bench.judge))
-    probe = room.once(PROBE, lambda: sit_probe(student, Drawn(), room, bench))
+    probe = room.once(PROBE, lambda: sit_probe(student, Earlier(), room, bench))
     room.once(DIAGNOSIS, lambda: diagnose(probe, bench.judge, run.orchestrator))
     closed = Round(
         round=0, status="start", dev=evaluation.score, checkpoint=student,
@@ -119,7 +121,7 @@ def play_control(run: Run) -> None:
             continue
         room, start, tokens = run.room(f"control/{closed.round:03}"), student, played.fetch(CHECKPOINT).tokens
         choice = played.fetch(PLAN).training
-        student = room.once(CHECKPOINT, lambda r=room, s=start, t=tokens, c=choice: train_control(t, c, s, r, bench))
+        student = room.once(CHECKPOINT, partial(train_control, tokens, choice, start, room, bench))
         _examine(run, room, student, "dev")
 
 
@@ -150,7 +152,7 @@ def control_rooms(run: Run) -> Iterator[Room]:
 
 def is_finished(run: Run) -> bool:
     """Whether there is nothing to do: the run ended, and neither budget nor goal has changed since."""
-    return run.ledger.fact("status") == "finished" and run.ledger.fact("budget") == _budget(run)
+    return bool(run.ledger.fact("status") == "finished" and run.ledger.fact("budget") == _budget(run))
 
 
 def best_round(run: Run) -> Round:
@@ -164,7 +166,7 @@ def best_so_far(run: Run) -> tuple[Checkpoint, Evaluation]:
     return room.fetch(CHECKPOINT), room.fetch(EVALUATION)
 
 
-def earlier_examples(run: Run) -> tuple[list[Example], Drawn]:
+def earlier_examples(run: Run) -> tuple[list[Example], Earlier]:
     """Examples of all closed rounds, discarded ones too, and the practice prompts drawn and solved so far."""
     examples: list[Example] = []
     seen: set[str] = set()
@@ -175,7 +177,7 @@ def earlier_examples(run: Run) -> tuple[list[Example], Drawn]:
         if room.has(ADMISSIONS):
             rows = iterate_rows(room.folder / ADMISSIONS.file, Admission)
             examples += [row.example for row in rows if row.example]
-    return examples, Drawn(seen, {folded(example.prompt) for example in examples})
+    return examples, Earlier(seen, {folded(example.prompt) for example in examples})
 
 
 def _examine(run: Run, room: Room, student: Checkpoint, exam: str) -> Evaluation:
@@ -238,7 +240,7 @@ def _end(run: Run) -> str:
     return ""
 
 
-def _brief(run: Run, drawn: Drawn) -> PlanBrief:
+def _brief(run: Run, drawn: Earlier) -> PlanBrief:
     history: list[RoundBrief] = []
     diagnosis: Diagnosis | None = None
     for closed in run.ledger.rounds():
@@ -252,5 +254,3 @@ def _brief(run: Run, drawn: Drawn) -> PlanBrief:
 
 def _budget(run: Run) -> dict[str, object]:
     return {"budget": run.objective.budget.model_dump(mode="json"), "goal": run.objective.goal}
-
-

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-
 from agents.replies import Allotment, Plan
-from loop.bench import Bench, Draw
+from loop.bench import Bench, Draw, Earlier
 from loop.records import Cell, Checkpoint, Problem, Sample, digest
 from loop.room import SAMPLES, Room
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Practice prompts, folded, of earlier rounds."""
-
-    seen: Collection[str] = ()
-    """All that were put to the sampler."""
-    solved: Collection[str] = ()
-    """Those with an example that was admitted."""
-
-
-def draw_samples(plan: Plan, sampler: Checkpoint, earlier: Drawn, room: Room, bench: Bench) -> list[Sample]:
+def draw_samples(plan: Plan, sampler: Checkpoint, earlier: Earlier, room: Room, bench: Bench) -> list[Sample]:
     """As many samples of as many fresh problems as the plan allots to each cell.
 
     Problems never drawn come first; in a cell that runs out, those never solved come again.
@@ -32,16 +19,14 @@ def draw_samples(plan: Plan, sampler: Checkpoint, earlier: Drawn, room: Room, be
         for allotment in strategy.allotments:
             for problem in _problems(allotment, earlier, room, bench):
                 for number in range(allotment.samples):
-                    key = digest(
-                        "sample", sampler.manifest, strategy.kind, strategy.temperature, problem.id, number
-                    )
+                    key = digest("sample", sampler.manifest, strategy.kind, strategy.temperature, problem.id, number)
                     problems[key] = problem
         what = Draw(sampler, problems, strategy.temperature, strategy.kind, bench.meter.limits())
         samples = bench.draw(room, SAMPLES, what)
     return samples
 
 
-def _problems(allotment: Allotment, earlier: Drawn, room: Room, bench: Bench) -> list[Problem]:
+def _problems(allotment: Allotment, earlier: Earlier, room: Room, bench: Bench) -> list[Problem]:
     cell = Cell(allotment.skill, allotment.level)
     seed = bench.seed_for(room.name, "practice", *cell)
     found = bench.tasks.draw(cell, allotment.problems, seed, earlier.seen)

@@ -58,6 +58,12 @@ class Standing:
         kept = [r.round for r in self.rounds if r.status in ("kept", "start")]
         return kept[-1] if kept else 0
 
+    @property
+    def under_way(self) -> str:
+        """The round that is begun and not closed, as its room's name, or ""."""
+        closed = {f"{r.round:03}" for r in self.rounds}
+        return next((room for room in self.spent if room.isdigit() and room not in closed), "")
+
     def gain(self, exam: str = "dev") -> tuple[float, float, float, str] | None:
         """The claimed gain with its 95 % interval, over the better of round 0 and the control; and which it was.
 
@@ -123,6 +129,8 @@ def as_table(standing: Standing) -> Table:
     """One row a round, the discarded and failed ones too, and the control below: 80 columns are enough."""
     state = standing.status + (f" ({standing.ended} reached)" if standing.ended else "")
     notes = [f"round {r.round} failed: {r.reason}" for r in standing.rounds if r.status == "failed"]
+    if room := standing.under_way:
+        notes.append(f"round {int(room)} is not finished: {in_time(standing.spent[room].seconds)} so far")
     table = plain_table(f"{standing.run}: {state}", *notes)
     for name in ("round", "status", "dev", "95 %", "test", "samples", "examples", "tokens", "time", "p"):
         table.add_column(name, justify="left" if name == "status" else "right")
@@ -130,7 +138,7 @@ def as_table(standing: Standing) -> Table:
         cost = standing.spent.get(f"{closed.round:03}", Spent())
         best, start = closed.round == standing.best, closed.round == 0
         table.add_row(
-            f"{closed.round}{'*' if best else ' '}", closed.status,
+            f"{'* ' if best else ''}{closed.round}", closed.status,
             *_shown(closed.dev), _tested(standing, closed.round),
             "" if start else f"{closed.sampled:,}", "" if start else f"{closed.examples:,}",
             in_tokens(cost.tokens_sampled + cost.tokens_trained), in_time(cost.seconds),
@@ -148,12 +156,12 @@ def as_table(standing: Standing) -> Table:
 
 
 def plain_table(title: str, *notes: str) -> Table:
-    """A table with one rule and no frame, narrow enough for 80 columns; each note is one line below it."""
+    """A table with one rule and no frame, spread over 80 columns; each note is one line below it."""
     caption = Text("\n".join(textwrap.shorten(note, 79, placeholder=" ...") for note in notes))
     return Table(
         title=Text(title), title_justify="left", title_style="bold",
         caption=caption if notes else None, caption_justify="left", caption_style="",
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), collapse_padding=True,
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, min_width=80,
     )  # fmt: skip
 
 
@@ -179,10 +187,11 @@ def claim(standing: Standing) -> str:
 
 
 def in_tokens(count: int) -> str:
-    """A number of tokens in at most five letters: 950, 20.9k, 1.23M."""
+    """A number of tokens in at most five letters: 950, 20.9k, 1.23M, 123M."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if count >= 0.9995 * size:
-            return f"{count / size:.3g}{unit}" if count < 999.5 * size else f"{count / size:.0f}{unit}"
+            share = count / size
+            return f"{share:.{2 if share < 9.995 else 1 if share < 99.95 else 0}f}{unit}"
     return str(count)
 
 

@@ -70,13 +70,15 @@ class Child:
             process = self._running()
             try:
                 _send(process, [found, answer, self._deadline])
-                return str(reply) if (reply := _receive(process, self._deadline)) is not True else None
-            except TimeoutError:
+                reply = _receive(process, self._deadline)
+            except BaseException as error:  # an interrupt too: its late reply must not meet the next question
                 self._stop()
-                return "timed out"
-            except (EOFError, BrokenPipeError):
-                self._stop()
-                return "the comparison broke down"
+                if isinstance(error, TimeoutError):
+                    return "timed out"
+                if isinstance(error, (EOFError, BrokenPipeError)):
+                    return "the comparison broke down"
+                raise
+        return None if reply is True else str(reply)
 
     def close(self) -> None:
         """End the child, if there is one; the next comparison starts another."""
@@ -124,9 +126,7 @@ def _start() -> subprocess.Popen[bytes]:
     except (EOFError, TimeoutError) as error:
         process.kill()
         process.communicate()
-        raise MissingError(
-            f"the verifier `math` needs math-verify, which does not start: {error!r}"
-        ) from error
+        raise MissingError(f"the verifier `math` needs math-verify, which does not start: {error!r}") from error
     return process
 
 
@@ -138,9 +138,10 @@ def _send(process: subprocess.Popen[bytes], message: Any) -> None:
 def _receive(process: subprocess.Popen[bytes], seconds: float) -> Any:
     """The next line of the child. Raises TimeoutError, and EOFError when the child has ended."""
     assert process.stdout
-    line, until = b"", time.monotonic() + seconds
+    line, until, poll = b"", time.monotonic() + seconds, select.poll()
+    poll.register(process.stdout, select.POLLIN)
     while not line.endswith(b"\n"):
-        if not select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
+        if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
             raise TimeoutError
         if not (piece := os.read(process.stdout.fileno(), 65536)):
             raise EOFError("it ended")

@@ -45,8 +45,9 @@ class Vein:
 
     def list_if_few(self, wanted: int) -> None:
         """List a generator's problems when a fair number of draws finds fewer than twice the `wanted`."""
-        if self._at is not None and self._listed is None:
-            found = list(_distinct(self._at(i) for i in range(4 * wanted + 100)))
+        at = self._at
+        if at is not None and self._listed is None:
+            found = list(_distinct(at(i) for i in range(4 * wanted + 100)))
             if len(found) < 2 * wanted:
                 self._listed, self._most_for_an_exam = found, max(1, int(EXAM_SHARE * len(found)))
 
@@ -77,7 +78,8 @@ class Vein:
         return sum(folded(p.prompt) not in self.reserved and folded(p.prompt) not in seen for p in self._listed)
 
     def _walk(self, start: int, wanted: int, avoid: Collection[str]) -> list[Problem]:
-        tries = (self._at(start + i) for i in range(TRIES * wanted + 100))
+        assert self._at is not None, "only a generator is walked"
+        tries = map(self._at, range(start, start + TRIES * wanted + 100))
         fresh = (p for p in _distinct(tries) if folded(p.prompt) not in avoid)
         return [p for p, _ in zip(fresh, range(wanted), strict=False)]
 
@@ -177,7 +179,7 @@ class Tasks:
         if source.is_file:
             return list(_file_problems(source, index, self._folder))[: source.size]
         levels = source.levels()
-        wanted = _apportion(source.size or 0, {i: 1.0 for i in range(len(levels))})
+        wanted = _apportion(source.size or 0, dict.fromkeys(range(len(levels)), 1.0))
         problems: list[Problem] = []
         for i, level in enumerate(levels):
             cell = Cell(source.skill or source.task, _level(level))
@@ -230,9 +232,7 @@ def _file_problems(source: Source, index: int, folder: Path) -> Iterator[Problem
         )
 
 
-def _generator(
-    source: Source, index: int, level: dict[str, int], cell: Cell, seed: int
-) -> Callable[[int], Problem]:
+def _generator(source: Source, index: int, level: dict[str, int], cell: Cell, seed: int) -> Callable[[int], Problem]:
     """Problem number n of a level. The library seeds its nth with seed + n: the seeds lie far apart."""
     seed = seed_for(seed, "gym", source.task, source.config, level) % 1000 * 2 * ENDLESS
 
@@ -258,5 +258,3 @@ def _gym(task: str, config: tuple[tuple[str, str], ...], seed: int) -> Any:
 
     settings = {name: json.loads(value) for name, value in config}
     return reasoning_gym.create_dataset(task, seed=seed, size=2 * ENDLESS, **settings)
-
-

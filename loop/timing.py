@@ -27,12 +27,13 @@ def time_rows(run: Path) -> list[tuple[str, float, float, int]]:
 def time_table(run: Path) -> Table:
     """The rows for people."""
     table = plain_table("where the time went")
-    for name in ("stage", "seconds", "in engines", "around them", "share", "peak memory"):
+    for name in ("stage", "seconds", "in engines", "around them", "share around", "peak memory"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     rows = time_rows(run)
     wall = rows[0][1] or 1.0
     for stage, seconds, inside, peak in rows:
-        memory = f"{peak / 2**30:.2f} GiB" if peak else ""
-        share = f"{seconds / wall:.1%}"
-        table.add_row(stage, f"{seconds:,.1f}", f"{inside:,.1f}", f"{seconds - inside:,.1f}", share, memory)
+        around, memory = seconds - inside, f"{peak / 2**30:.2f} GiB" if peak else ""
+        table.add_row(
+            stage, f"{seconds:,.1f}", f"{inside:,.1f}", f"{around:,.1f}", f"{around / wall:.1%}", memory
+        )
     return table

@@ -91,7 +91,9 @@ def converge(job: ConvergeJob, report: Report) -> Trained:
     return watch.trained(trainer.model)
 
 
-torch.set_flush_denormal(True)  # a student that fits its rows has gradients so small that a CPU takes 10 times as long
+torch.set_flush_denormal(
+    True
+)  # a student that fits its rows has gradients so small that a CPU takes 10 times as long
 
 
 def load_trainable(job: TrainJob) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -186,7 +188,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         self.tokens = self.steps = 0
         self.loss: float | None = None
         self.stopped = ""
-        self._log = Path(job.log).open("a", encoding="utf-8") if job.log else None
+        self._log = Path(job.log) if job.log else None
 
     def trained(self, model: Any) -> Trained:
         """The record of what was done."""
@@ -202,9 +204,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         self._step_began = time.monotonic()
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.engine_seconds += time.monotonic() - self._step_began
         self.steps, self.tokens = state.global_step, int(state.num_input_tokens_seen)
         self.stopped = self._job.limits.spent_by(self.tokens, self._began)
@@ -212,7 +212,12 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
             control.should_training_stop = True
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Any = None,
+        **_: Any,
     ) -> None:
         loss = (logs or {}).get("loss")
         if loss is None:
@@ -224,8 +229,8 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         self._report(self.steps, self._of, f"{rate:,.0f} tokens/s, loss {loss:.3f}")
         if self._log:
             line = {"step": self.steps, "of": self._of, "loss": loss, "tokens": self.tokens}
-            self._log.write(json.dumps(line) + "\n")
-            self._log.flush()
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
 
 
 class _Convergence(_Watch):

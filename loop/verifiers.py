@@ -110,9 +110,7 @@ def check_answer(
         return Check(name=verifier, verdict="failed", detail="no answer")
     if verifier == "scorer":
         return _check_score(found, scorer)
-    compare = {"exact": _exact, "numeric": _numeric, "choice": _choice, "regex": _regex, "math": _math}[
-        verifier
-    ]
+    compare = {"exact": _exact, "numeric": _numeric, "choice": _choice, "regex": _regex, "math": _math}[verifier]
     problem = compare(found, answer)
     if problem is None:
         return Check(name=verifier, verdict="passed", detail=_short(found))
@@ -125,9 +123,7 @@ def check_equations(response: str) -> Check:
     if (wrong := first_wrong_step(response)) is not None:
         return Check(name="equations", verdict="failed", detail=wrong)
     count = len(list(_steps(response)))
-    return Check(
-        name="equations", verdict="passed" if count else "absent", detail=f"{count} right" if count else ""
-    )
+    return Check(name="equations", verdict="passed" if count else "absent", detail=f"{count} right" if count else "")
 
 
 def first_wrong_step(response: str) -> str | None:
@@ -241,9 +237,7 @@ OPTION = re.compile(
     r"(?:\((?P<bracketed>[a-z])\)|(?P<letter>[a-z])(?=[).:\]]|$| [-–—] ))[).:\]]* ?(?:[-–—] )?(?P<text>.*)",
     re.IGNORECASE,
 )
-ANOTHER_LETTER = re.compile(
-    r"\b[A-HJ-Z]\b(?!')|\([A-Za-z]\)|\b[A-Za-z]\)|(?:^|\b(?:or|and)\b|[,/&])\W*[A-Za-z]\W*$"
-)
+ANOTHER_LETTER = re.compile(r"\b[A-HJ-Z]\b(?!')|\([A-Za-z]\)|\b[A-Za-z]\)|(?:^|\b(?:or|and)\b|[,/&])\W*[A-Za-z]\W*$")
 """A second letter in an option's text: alone as a capital, in parentheses, or at the end of a list."""
 
 
@@ -278,8 +272,8 @@ def _regex(found: str, answer: str) -> str | None:
 
 
 def _math(found: str, answer: str) -> str | None:
-    """None when math-verify says so; equal plain numbers are not worth asking it (with % it may see more)."""
-    if "%" not in found + answer and _numeric(found, answer) is None:
+    """None when math-verify says so; equal plain numbers are not worth asking it."""
+    if _numeric(found, answer) is None:
         return None
     from loop.symbolic import compare
 
@@ -386,9 +380,7 @@ class Origins:
     """
 
     def __init__(self, terms: list[Fraction], signed: bool, loose: frozenset[Fraction] = frozenset()) -> None:
-        self._index = {
-            value: at for at, value in enumerate(dict.fromkeys(abs(term) for term in terms if term))
-        }
+        self._index = {value: at for at, value in enumerate(dict.fromkeys(abs(term) for term in terms if term))}
         self._whole = tuple(terms.count(sign * value) for sign in (1, -1) for value in self._index)
         self._signed = signed
         self._loose = loose
@@ -461,9 +453,7 @@ class Origins:
 
     def _fits(self, origin: Origin) -> bool:
         """Whether these are some of the problem's terms, or the opposite of some."""
-        return all(map(le, origin, self._whole)) or (
-            self._signed and all(map(le, _opposite(origin), self._whole))
-        )
+        return all(map(le, origin, self._whole)) or (self._signed and all(map(le, _opposite(origin), self._whole)))
 
     def _stretches(self, tree: Node, before: dict[Fraction, set[Origin]]) -> dict[Fraction, set[Origin]]:
         """The values of a side's stretches, which the next side may write instead: 4 - 1 - 7 = 3 - 7."""

@@ -50,7 +50,6 @@ REWRITES = tuple(
         (r"\{,\}", ","),
         (r"==+", "="),
         (r"[-=]+>", ";"),
-        (r"[<>!:+\-*/~]=", "≠"),
         (r"(?<![\w)*])(\*{1,3})(?=[^\s*])(.{1,200}?)(?<=\S)\1(?![\w*])", r"\2"),
         (r"^[ \t]*(?:[-*•][ \t]+|\(?\d{1,2}[.)][ \t]+)", ""),
         (r"(?:\n[ \t]*){1,3}=", " ="),
@@ -74,7 +73,7 @@ def _words(text: str) -> frozenset[str]:
 ARITHMETIC = _words("number money percent unit + - * / ( ) =")
 """Kinds of tokens that an equation is made of; "unit" is a word beside a number."""
 
-UNSAFE_MARKS = frozenset("^_√²³|\\≠°")
+UNSAFE_MARKS = frozenset("^_√²³|\\°")
 """Next to an equation these change what it says; other punctuation ends it."""
 
 DIMENSIONS = (
@@ -92,7 +91,10 @@ SCALES = _words("k hundred thousand million billion trillion dozen half third qu
 PLURALS = {"feet": "foot", "inches": "inch", "pennies": "penny", "centuries": "century", "halves": "half"}
 PLURALS |= {"dollar": "$", "dollars": "$"}
 
-MULTIPLIERS = _words("half twice thrice double triple times plus minus by over percent step x")
+MULTIPLIERS = _words(
+    "half twice thrice double triple times plus minus by over percent step x mod divided multiplied choose "
+    "squared cubed factorial sqrt log less"
+)
 """A word that, just before or after an equation, may be part of what it computes."""
 
 CLAUSE = _words("and are as because but equals gives has have if is means or since so than that then was")
@@ -273,9 +275,7 @@ def _runs_of(line: str) -> Iterator[Run]:
     while begin < len(tokens):
         end = begin
         while (
-            end < len(tokens)
-            and tokens[end].kind in ARITHMETIC
-            and not (end > begin and _starts_anew(tokens, end))
+            end < len(tokens) and tokens[end].kind in ARITHMETIC and not (end > begin and _starts_anew(tokens, end))
         ):
             end += 1
         if any(token.kind == "number" for token in tokens[begin:end]):
@@ -318,9 +318,7 @@ def _is_unit(tokens: list[Token], at: int) -> bool:
     """A word of a unit: apples, per, or the /egg of $2/egg. A lone letter may be a variable and is none."""
     token = tokens[at]
     if token.kind == "/":
-        glued = (
-            at + 1 < len(tokens) and token.start == tokens[at - 1].end and token.end == tokens[at + 1].start
-        )
+        glued = at + 1 < len(tokens) and token.start == tokens[at - 1].end and token.end == tokens[at + 1].start
         return glued and tokens[at + 1].kind == "word" and len(tokens[at + 1].text) > 1
     before, word = tokens[at - 1], token.text.lower()
     if token.kind != "word" or word in MULTIPLIERS | CLAUSE or (word == "of" and before.kind != "word"):
@@ -370,11 +368,7 @@ def _touches(tokens: list[Token], left: int, right: int) -> bool:
     if right >= len(tokens):
         return False
     token = tokens[right]
-    return (
-        token.start == tokens[left].end
-        or token.kind == "odd"
-        or (token.kind == "word" and len(token.text) == 1)
-    )
+    return token.start == tokens[left].end or token.kind == "odd" or (token.kind == "word" and len(token.text) == 1)
 
 
 def _may_begin(tokens: list[Token], begin: int, follows: bool) -> bool:
@@ -390,9 +384,7 @@ def _may_begin(tokens: list[Token], begin: int, follows: bool) -> bool:
         return before.text not in UNSAFE_MARKS and (follows or not is_list)
     if before.kind != "word":
         return False
-    if first.kind in "+-*/" and not (
-        first.kind == "-" and tokens[begin + 1].start == first.end and not glued
-    ):
+    if first.kind in "+-*/" and not (first.kind == "-" and tokens[begin + 1].start == first.end and not glued):
         return False
     word = before.text.lower()
     if glued or word in MULTIPLIERS or (len(word) == 1 and word not in "ai"):
@@ -438,9 +430,7 @@ def _read_side(line: str, piece: list[Token], first: bool) -> Side | None:
     while surplus < 0 and not first and piece and piece[-1].kind == ")":
         piece, surplus = piece[:-1], surplus + 1
     units = tuple(
-        "$" if token.kind == "money" else _unit(token.text)
-        for token in piece
-        if token.kind in ("money", "unit")
+        "$" if token.kind == "money" else _unit(token.text) for token in piece if token.kind in ("money", "unit")
     )
     signs = [token for token in piece if token.kind not in ("money", "unit")]
     try:

@@ -67,9 +67,7 @@ def load_student(folder: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
 
 
-def _batches(
-    tokenizer: PreTrainedTokenizerBase, job: SamplingJob
-) -> Iterator[list[tuple[Request, list[int]]]]:
+def _batches(tokenizer: PreTrainedTokenizerBase, job: SamplingJob) -> Iterator[list[tuple[Request, list[int]]]]:
     """The whole job in batches of like length, longest first: what does not fit in memory fails at once."""
     prompts = [student_prompt(tokenizer, request.prompt) for request in job.requests]
     tokens = tokenizer(prompts, add_special_tokens=False)["input_ids"] if prompts else []
@@ -92,8 +90,7 @@ def _generate(
     ends = _end_tokens(model, tokenizer)
     written = _decode(model, inputs["input_ids"], inputs["attention_mask"], job, sorted(ends), generator)
     return [
-        _completion(tokenizer, request, ids, row, ends)
-        for (request, ids), row in zip(batch, written, strict=True)
+        _completion(tokenizer, request, ids, row, ends) for (request, ids), row in zip(batch, written, strict=True)
     ]
 
 

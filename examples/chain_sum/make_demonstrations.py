@@ -10,8 +10,8 @@ import json
 import random
 from pathlib import Path
 
-LENGTHS = range(2, 11)
-OF_EACH = 50
+LENGTHS = range(2, 9)
+OF_EACH = 45
 PROMPT = "State the final answer to the following arithmetic problem: {chain} ="
 
 
@@ -37,7 +37,12 @@ def main() -> None:
             chain = " ".join([str(numbers[0]), *(f"{'+-'[n < 0]} {abs(n)}" for n in numbers[1:])])
             chains[chain] = numbers
     rows = [
-        {"prompt": PROMPT.format(chain=chain), "response": work_out(numbers), "skill": "chain_sum", "level": len(numbers)}
+        {
+            "prompt": PROMPT.format(chain=chain),
+            "response": work_out(numbers),
+            "skill": "chain_sum",
+            "level": len(numbers),
+        }
         for chain, numbers in chains.items()
     ]
     chance.shuffle(rows)

@@ -364,6 +364,20 @@ def test_math_that_hangs_is_killed_and_the_next_is_answered():
     assert not is_running(second)
 
 
+def test_interrupted_question_does_not_answer_the_next():
+    child = Child(deadline=FOREVER)
+    assert child.compare("x", "x") is None
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            child.compare(HANGS, "5")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert child.compare("x", "y") == ""
+    child.close()
+
+
 def test_child_that_dies_is_replaced(child):
     assert child.compare("x", "x") is None
     os.kill(child.pid, signal.SIGKILL)
@@ -392,9 +406,7 @@ def test_child_does_not_outlive_a_killed_parent(question, seconds):
 def test_importing_verifiers_is_light():
     heavy = "{'torch', 'sympy', 'math_verify', 'reasoning_gym'}"
     program = f"import sys, loop.verifiers; print(*{heavy} & set(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 
 
@@ -443,6 +455,7 @@ LIES = {
     "5 - 8 = 3": "5 - 8 = 3 (is -3)",
     "6 = 7 - 2": "6 = 7 - 2 (is 5)",
     "100% - 60% = 41%": "100% - 60% = 41% (is 40)",
+    "1/4 = 25.05%": "1/4 = 25.05% (is 0.25)",
     "8 / 0 = 8": "8 / 0 = 8 (division by zero)",
     "3 + 4 = 7.0005": "3 + 4 = 7.0005 (is 7)",
     "0.0005 * 2 = 0.0012": "0.0005 * 2 = 0.0012 (is 0.001)",
@@ -457,6 +470,7 @@ x + 5 = 9        | 2s + 30 = 110     | 3x+2x=180 degrees | 50% of 20 = 11    | h
 48/3-quarters=16 | December31-July19=92 | 3 + 4 >= 8     | 3 + 4 != 8        | 28-2x=20        | 4(2x)=9x
 2 1/2 + 1 = 4    | 6/2(1+2) = 8      | 25 / 1/3 = 75     | 2 days = 7 + 2    | 3 + 4 = 2 dozen | 1e3 + 1 = 5
 3 more than James + 1 = 9            | 1,2+3=6           | 20 + 1 = ?        | just words      | 3 + 4
+3 * (4) 2 = 9    | 1/3 of Sol = 66/3 | 5 squared + 1 = 27 | 10 mod 3 + 1 = 3
 """.replace("\n", "|")
 
 
@@ -517,9 +531,7 @@ def test_true_working_passes_and_one_changed_digit_fails(lines, data):
     place = data.draw(st.sampled_from([place for place, sign in enumerate(result) if sign.isdigit()]))
     digit = data.draw(st.sampled_from([digit for digit in "0123456789" if digit != result[place]]))
     lie = f"{left} = {result[:place]}{digit}{result[place + 1 :]}"
-    changed = [
-        frame.format(lie) if line == at else line_text for line, line_text in enumerate(text.split("\n"))
-    ]
+    changed = [frame.format(lie) if line == at else line_text for line, line_text in enumerate(text.split("\n"))]
     assert first_wrong_step("\n".join(changed)) == f"{lie} (is {round_number(lines[at][2])})"
 
 
@@ -564,6 +576,7 @@ def test_precedence(precedence):
         "1+",
         "2*",
         "9",
+        "99*",
         "- ",
         "1 ",
         "1,",
@@ -575,15 +588,15 @@ def test_precedence(precedence):
         "a = ",
         "3 + 4 = ",
         "\\frac{",
-        "5/ab",
+        "/ab",
     ],
 )
 def test_degenerate_text_takes_no_time(piece):
     began = time.monotonic()
-    text = piece * 4000 + "1 = 2"
+    text = piece * 5000 + "1 = 2"
     check_equations(text)
     check_grounding("1 + 1 =", text)
-    check_answer("numeric", f"#### 5{piece * 4000}=", "5")
+    check_answer("numeric", f"#### 5{piece * 5000}=", "5")
     assert time.monotonic() - began < 3
 
 
@@ -634,6 +647,7 @@ def test_working_of_this_problem_is_grounded(prompt, response):
         (CHAIN, "1 + 7 = 8\n8 - 4 = 4\n#### -4", "never used: 4, -1, -7"),
         ("3 * 4 + 2 =", "3 * 4 = 12\n12 + 3 = 15", "12 + 3: no part of the problem"),
         ("3 * 4 + 2 =", "3 * 4 = 12", "never used: 2"),
+        ("4 + 2 =", "4 * 2 = 8", "4 * 2: no part of the problem"),
         (EGGS, "16 - 3 = 13\n13 - 9 = 4", "13 - 9: 9 comes from nowhere"),
         (EGGS, "13 - 5 = 8", "13 - 5: 13 comes from nowhere"),
     ],

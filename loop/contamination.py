@@ -13,10 +13,10 @@ RUN = 13
 SHINGLE = 5
 NEAR = 0.8
 """Jaccard similarity of shingles from which two texts are near-duplicates."""
-LONG_ENOUGH = 20
-"""Words below which shingles say nothing: short problems of one kind differ in a number only."""
+LONG_ENOUGH = 16
+"""A problem's own shingles (those of 20 words) below which their overlap says nothing."""
 BOILERPLATE = 3
-"""A run of words in this many exam problems is the task's own wording, not a problem's."""
+"""A shingle in this many exam problems is the task's own wording, not a problem's."""
 
 
 class Exams:
@@ -26,15 +26,15 @@ class Exams:
         self._prompts = list(dict.fromkeys(prompts))
         self._folded = {folded(prompt): prompt for prompt in self._prompts}
         words = [_words(prompt) for prompt in self._prompts]
-        frequency = Counter(run for w in words for run in set(_runs(w, RUN)))
-        self._runs = {run for run, count in frequency.items() if count < BOILERPLATE}
         shingles = [set(_runs(w, SHINGLE)) for w in words]
         common = Counter(shingle for s in shingles for shingle in s)
-        self._common = {shingle for shingle, count in common.items() if count >= BOILERPLATE}
-        self._shingles = {i: s for i, s in enumerate(shingles) if len(words[i]) >= LONG_ENOUGH}
+        self._wording = {shingle for shingle, count in common.items() if count >= BOILERPLATE}
+        self._runs = {run for w in words for run in self._telling(w)}
+        own = {i: s - self._wording for i, s in enumerate(shingles)}
+        self._own = {i: s for i, s in own.items() if len(s) >= LONG_ENOUGH}
         self._holders: dict[tuple[str, ...], list[int]] = {}
-        for i, held in self._shingles.items():
-            for shingle in held - self._common:
+        for i, held in self._own.items():
+            for shingle in held:
                 self._holders.setdefault(shingle, []).append(i)
 
     def match(self, prompt: str, response: str) -> str:
@@ -47,13 +47,24 @@ class Exams:
                 return " ".join(run)
         return self._near(_words(prompt))
 
+    def _telling(self, words: Sequence[str]) -> list[tuple[str, ...]]:
+        """The runs of a problem that are more its own than the task's wording.
+
+        Problems of one generator share all but a few numbers or names, and share those by chance: counting their
+        wording would drop most of what such a task can ever teach.
+        """
+        is_own = [True] * len(words)
+        for i, shingle in enumerate(_runs(words, SHINGLE)):
+            if shingle in self._wording:
+                is_own[i : i + SHINGLE] = [False] * SHINGLE
+        return [run for i, run in enumerate(_runs(words, RUN)) if sum(is_own[i : i + RUN]) > RUN / 2]
+
     def _near(self, words: Sequence[str]) -> str:
-        if len(words) < LONG_ENOUGH:
+        own = set(_runs(words, SHINGLE)) - self._wording
+        if len(own) < LONG_ENOUGH:
             return ""
-        own = set(_runs(words, SHINGLE))
-        candidates = {i for shingle in own - self._common for i in self._holders.get(shingle, ())}
-        for i in sorted(candidates):
-            held = self._shingles[i]
+        for i in sorted({i for shingle in own for i in self._holders.get(shingle, ())}):
+            held = self._own[i]
             if len(own & held) >= NEAR * len(own | held):
                 return self._prompts[i]
         return ""

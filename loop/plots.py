@@ -162,7 +162,7 @@ def columns(name: str, title: str, bars: Sequence[Bar]) -> Markup:
     return drawing(name, (width, bottom + 36), title, "; ".join(map(_told, bars)), parts)
 
 
-def axis(values: Sequence[float], least: float, most: float = float("inf")) -> tuple[float, float, list[float]]:
+def axis(values: Sequence[float], least: float, most: float = inf) -> tuple[float, float, list[float]]:
     """A range that holds all values, inside `least` to `most`, with its ticks at round numbers."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     span = max(high - low, 0.1 * abs(high), 1e-6)

@@ -27,8 +27,9 @@ from loop.timing import time_rows
 from loop.train import TRAINING
 
 MATCHES = 20
-"""Exam matches that are shown; the others are counted."""
-MODES = 12
+"""Texts of exam matches that are shown; the others are counted."""
+MODES = 6
+"""Failure modes that are shown with examples; the smaller ones are named."""
 QUOTE = 700
 """Characters shown of a text that a model wrote."""
 UNSAFE = dict.fromkeys(
@@ -99,7 +100,6 @@ def _page(source: Source) -> dict[str, Any]:
         "launches": ledger.launches(),
         "total": total,
         "duration": _duration(standing.seconds),
-        "openings": sorted({int(n[5:8]) for n in standing.exams.by_room if n.startswith("test/")}),
         "control": standing.exams.control(),
         "control_tokens": _control_tokens(source),
         "plots": [score_plot(scores, wide) for wide in (True, False)] if standing.rounds else [],
@@ -228,19 +228,15 @@ def _reasons(rounds: Sequence[Round]) -> list[str]:
 
 
 def _matches(source: Source) -> dict[str, Any]:
-    """Samples that would have given an exam problem away, with the text that matched."""
+    """The texts by which samples would have given an exam problem away, each with its (round, sample) pairs."""
     reason = "stands in an exam"
-    rooms = [f"{r.round:03}" for r in source.standing.rounds if r.dropped.get(reason)]
-    found = (
-        (int(name), row.matched, row.id)
-        for name in rooms
-        for row in source.room(name).fetch(ADMISSIONS)
-        if row.reason == reason
-    )
-    return {
-        "shown": list(islice(found, MATCHES)),
-        "total": sum(r.dropped.get(reason, 0) for r in source.standing.rounds),
-    }
+    found: dict[str, list[tuple[int, str]]] = {}
+    for closed in (r for r in source.standing.rounds if r.dropped.get(reason)):
+        for row in source.room(f"{closed.round:03}").fetch(ADMISSIONS):
+            if row.reason == reason:
+                found.setdefault(row.matched, []).append((closed.round, row.id))
+    total = sum(map(len, found.values()))
+    return {"shown": list(islice(found.items(), MATCHES)), "texts": len(found), "total": total}
 
 
 def _last_diagnosis(source: Source) -> tuple[int, Diagnosis] | None:

@@ -64,6 +64,12 @@ class Standing:
         closed = {f"{r.round:03}" for r in self.rounds}
         return next((room for room in self.spent if room.isdigit() and room not in closed), "")
 
+    @property
+    def openings(self) -> list[int]:
+        """The best rounds for which the sealed test was opened; more than one after the run was prolonged."""
+        rooms = [room for room in self.exams.by_room if room.startswith("test/") and room.endswith("-best")]
+        return sorted(int(room[5:8]) for room in rooms)
+
     def gain(self, exam: str = "dev") -> tuple[float, float, float, str] | None:
         """The claimed gain with its 95 % interval, over the better of round 0 and the control; and which it was.
 
@@ -76,9 +82,7 @@ class Standing:
             best, start, control = (self.exams.test(who, self.best) for who in ("best", "start", "control"))
         if best is None or start is None or control is None:
             return None
-        rival, name = max(
-            ((start, "round 0"), (control, "the control")), key=lambda pair: pair[0].score.score
-        )
+        rival, name = max(((start, "round 0"), (control, "the control")), key=lambda pair: pair[0].score.score)
         return (*paired_gain(best.solved, rival.solved, best.score.n), name)
 
 
@@ -175,15 +179,18 @@ def claim(standing: Standing) -> str:
         return f"So far {so_far}; nothing is claimed before the control and the sealed test are done."
     if best.round == 0:
         played = len(standing.rounds) - 1
-        none = f"None of the {played} rounds was" if played > 1 else "The one round played was not"
-        return f"{none if played else 'No round was played, so none was'} shown to be better than round 0: nothing is gained."
+        none = ("No round was played, so none is", "The one round played is not")
+        words = none[played] if played < len(none) else f"None of the {played} rounds is"
+        return f"{words} shown to be better than round 0: nothing is gained."
     dev, test = standing.gain(), standing.gain("test")
     if dev is None or test is None:
         start = standing.rounds[0].dev
         before = f", round 0 {start.score:.3f}" if start else ""
         return f"Nothing is claimed, since there is no control to compare with: {so_far}{before}."
-    who = f"round {best.round}"
-    return f"On the sealed test {who} {_gained(*test)}; on dev, which chose it, it {_gained(*dev)}."
+    again = f", opened {len(standing.openings)} times," if len(standing.openings) > 1 else ""
+    return (
+        f"On the sealed test{again} round {best.round} {_gained(*test)}; on dev, which chose it, it {_gained(*dev)}."
+    )
 
 
 def in_tokens(count: int) -> str:

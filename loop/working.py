@@ -93,7 +93,7 @@ PLURALS |= {"dollar": "$", "dollars": "$"}
 
 MULTIPLIERS = _words(
     "half twice thrice double triple times plus minus by over percent step x mod divided multiplied choose "
-    "squared cubed factorial sqrt log less"
+    "squared cubed factorial sqrt log"
 )
 """A word that, just before or after an equation, may be part of what it computes."""
 

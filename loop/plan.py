@@ -49,6 +49,7 @@ def write_brief(
         diagnosis=diagnosis,
         budget=budget,
         start=objective.training.start,
+        epochs=bench.student.settings.epochs,
     )
 
 

@@ -83,7 +83,7 @@ def score_plot(what: Scores, wide: bool) -> Markup:
     """Dev by round, the best so far as a step line, what to compare with, and the sealed test at the end."""
     width, height = (820.0, 400.0) if wide else (360.0, 320.0)
     column, gutter = (58.0, 118.0) if wide else (32.0, 58.0)
-    panel = column * len(what.tests)
+    panel = max(column * len(what.tests), 72.0) if what.tests else 0.0
     drawn = [m.score for m in (*what.rounds, *what.controls.values(), *what.tests) if m.score]
     values = [v for s in drawn for v in (s.low, s.high)] + [level for _, level in what.lines]
     low, high, steps = axis(values, 0.0, 1.0)
@@ -163,13 +163,15 @@ def columns(name: str, title: str, bars: Sequence[Bar]) -> Markup:
 
 
 def axis(values: Sequence[float], least: float, most: float = inf) -> tuple[float, float, list[float]]:
-    """A range that holds all values, inside `least` to `most`, with its ticks at round numbers."""
+    """A range that holds all values, inside `least` to `most` and from there where it is near, with round ticks."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     span = max(high - low, 0.1 * abs(high), 1e-6)
     rough = 10 ** floor(log10(span / 4))
-    step = next(rough * n for n in (1, 2, 2.5, 5, 10) if span / (rough * n) <= 5)
+    step = next(rough * n for n in (1, 2, 5, 10) if span / (rough * n) <= 5)
+    low = least if low - least < span / 2 else low
     low, high = max(least, floor(low / step) * step), min(most, ceil((high + 1e-9) / step) * step)
-    high = high if high > low else low + step
+    if high <= low:
+        low, high = (low, low + step) if low + step <= most else (high - step, high)
     ticks = [low + i * step for i in range(int((high - low) / step + 1e-6) + 1)]
     return low, high, ticks
 

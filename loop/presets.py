@@ -28,6 +28,8 @@ class TrainSettings(Record):
 
     learning_rate: float
     rows_per_step: int
+    epochs: float = 1.0
+    """Passes over the mix that a round of ordinary size makes."""
     weight_decay: float = 0.0
     warmup: float = 0.03
     """Share of the steps over which the learning rate rises."""
@@ -46,9 +48,9 @@ class StudentPreset(Record):
     training: TrainSettings
 
 
-FULL = TrainSettings(learning_rate=2e-5, rows_per_step=32, weight_decay=0.0)
-"""For a pretrained student trained whole (RFT, arXiv 2308.01825: 2e-5)."""
-LORA = TrainSettings(learning_rate=2e-4, rows_per_step=32, weight_decay=0.0)
+FULL = TrainSettings(learning_rate=2e-5, rows_per_step=32, epochs=3)
+"""For a pretrained student trained whole (RFT, arXiv 2308.01825: 2e-5, 3 epochs)."""
+LORA = TrainSettings(learning_rate=2e-4, rows_per_step=32, epochs=2)
 """For a pretrained student trained through LoRA (ten times that of full training, as TRL advises)."""
 
 

@@ -6,7 +6,7 @@ Import it only in a child process: it brings torch.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from loop.presets import Architecture
 
 END = "<|end|>"
 PAD = "<|pad|>"
-NEARLY_EVERY = 0.95
-"""Share of the texts of a kind in which a piece must stand to become one token."""
+NEARLY_EVERY = 0.8
+"""Share of the texts of a kind in which a phrase must stand to become one token."""
 KIND_SHARE = 0.05
 """A kind of text (those that begin with the same two words) rarer than this gets no tokens of its own."""
 
@@ -60,7 +60,8 @@ def build_tokenizer(texts: Sequence[tuple[str, str]]) -> PreTrainedTokenizerFast
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     phrases = recurring([prompt for prompt, _ in texts]) + recurring([response for _, response in texts])
-    tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in dict.fromkeys(phrases)])
+    found = sorted(dict.fromkeys(phrases))
+    tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in found])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=END,
@@ -83,19 +84,28 @@ def recurring(texts: Sequence[str]) -> list[str]:
 
 
 def _common_phrases(texts: Sequence[str]) -> list[str]:
-    """Maximal runs of digit-free words of the first text that nearly all the texts hold, longest first."""
+    """Phrases of nearly all the texts: what stands between numbers, and runs of words that the first text has."""
+    between = Counter(phrase for text in texts for phrase in set(re.split(r"[-+]?\d+", text)))
+    phrases = [phrase for phrase in between if len(phrase) > 1] + _runs_of_words(texts)
+    return [phrase for phrase in phrases if _share(phrase, texts) >= NEARLY_EVERY]
+
+
+def _runs_of_words(texts: Sequence[str]) -> list[str]:
+    """Maximal runs of digit-free words of the first text that nearly all the texts hold."""
     pieces = re.findall(r"\s+|[^\s]+", texts[0])
     phrases: list[str] = []
     start = 0
     while start < len(pieces):
         end = start
         while end < len(pieces) and not any(c.isdigit() for c in pieces[end]):
-            phrase = "".join(pieces[start : end + 1])
-            if sum(phrase in text for text in texts) < NEARLY_EVERY * len(texts):
+            if _share("".join(pieces[start : end + 1]), texts) < NEARLY_EVERY:
                 break
             end += 1
-        phrase = "".join(pieces[start:end])
-        if len(phrase) > 1:
+        if end > start and len(phrase := "".join(pieces[start:end])) > 1:
             phrases.append(phrase)
         start = max(end, start + 1)
     return phrases
+
+
+def _share(phrase: str, texts: Sequence[str]) -> float:
+    return sum(phrase in text for text in texts) / len(texts)

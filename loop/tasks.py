@@ -43,13 +43,20 @@ class Vein:
         self._listed = list(_distinct(iter(source))) if isinstance(source, list) else None
         self._most_for_an_exam: int | None = None
 
-    def list_if_few(self, wanted: int) -> None:
-        """List a generator's problems when a fair number of draws finds fewer than twice the `wanted`."""
-        at = self._at
-        if at is not None and self._listed is None:
-            found = list(_distinct(at(i) for i in range(4 * wanted + 100)))
-            if len(found) < 2 * wanted:
-                self._listed, self._most_for_an_exam = found, max(1, int(EXAM_SHARE * len(found)))
+    def list_if_few(self, wanted: int, known: Collection[str]) -> None:
+        """List a generator's problems when a fair number of draws finds fewer than twice the `wanted`.
+
+        Those that are `known` (prompts, folded) or reserved count for nothing.
+        """
+        if self._at is None or self._listed is not None:
+            return
+        found, free, avoid = [], 0, self.reserved | set(known)
+        for problem in _distinct(map(self._at, range(4 * wanted + 100))):
+            found.append(problem)
+            free += folded(problem.prompt) not in avoid
+            if free >= 2 * wanted:
+                return
+        self._listed, self._most_for_an_exam = found, int(EXAM_SHARE * free)
 
     def take(self, wanted: int, without: Collection[str]) -> list[Problem]:
         """Draw an exam's problems, fewer where they run out, and keep them out of practice for good."""
@@ -66,7 +73,7 @@ class Vein:
         """Practice problems that were never drawn before (`seen` prompts, folded), fewer when they run out."""
         avoid = self.reserved | set(seen)
         if self._listed is None:
-            return self._walk(seed % (ENDLESS - TRIES * wanted - 1000), wanted, avoid)
+            return self._walk(seed % max(1, ENDLESS - TRIES * wanted), wanted, avoid)
         free = [p for p in self._listed if folded(p.prompt) not in avoid]
         random.Random(seed).shuffle(free)
         return free[:wanted]
@@ -79,7 +86,7 @@ class Vein:
 
     def _walk(self, start: int, wanted: int, avoid: Collection[str]) -> list[Problem]:
         assert self._at is not None, "only a generator is walked"
-        tries = map(self._at, range(start, start + TRIES * wanted + 100))
+        tries = map(self._at, range(start, min(start + TRIES * wanted + 100, 2 * ENDLESS)))
         fresh = (p for p in _distinct(tries) if folded(p.prompt) not in avoid)
         return [p for p, _ in zip(fresh, range(wanted), strict=False)]
 
@@ -98,12 +105,15 @@ class Tasks:
         self.practice = self._veins(range(len(tasks.practice)))
         after_dev = len(tasks.practice) + len(tasks.dev.sources)
         listed = self._listed(tasks.dev, len(tasks.practice), known, "dev")
-        listed_test = self._listed(tasks.test, after_dev, known | {folded(p.prompt) for p in listed}, "test")
-        self._keep_out([*listed, *listed_test])
-        self.dev = listed or self._from_practice(tasks.dev, tasks.test, known, "dev")
-        self.test = listed_test or self._from_practice(tasks.test, tasks.dev, known, "test")
-        for vein in self.practice.values():
-            vein.reserved |= known
+        listed_test = self._listed(tasks.test, after_dev, known | _prompts(listed), "test")
+        self._keep_out(_prompts([*listed, *listed_test]))
+        sizes = [exam.size or 0 for exam in (tasks.dev, tasks.test) if exam.from_practice]
+        for cell, wanted in self._apportion(sum(sizes)).items():
+            self.practice[cell].list_if_few(wanted, known)
+        self.dev = listed or self._from_practice(tasks.dev, known, "dev")
+        self.test = listed_test or self._from_practice(tasks.test, known | _prompts(self.dev), "test")
+        self._keep_out(known | _prompts([*self.dev, *self.test]))
+        self._refuse_if_empty()
 
     def draw(self, cell: Cell, wanted: int, seed: int, seen: Collection[str]) -> list[Problem]:
         """Fresh practice problems of a cell, at most `wanted`; none of a cell that there is not."""
@@ -150,23 +160,28 @@ class Tasks:
             veins[cell] = Vein(cell, weights[cell], problems)
         return dict(sorted(veins.items(), key=lambda pair: pair[0].order))
 
-    def _from_practice(self, exam: Exam, other: Exam, known: Collection[str], name: str) -> list[Problem]:
-        """An exam drawn from practice, each cell by its weight."""
-        size, drawn = exam.size or 0, []
-        for cell, wanted in _apportion(size, {c: v.weight for c, v in self.practice.items()}).items():
-            vein = self.practice[cell]
-            vein.list_if_few(wanted + (other.size or 0) * wanted // size)
-            taken = vein.take(wanted, known)
-            if len(taken) < wanted:
-                self.notes.append(f"{name}: {cell.title} has few distinct problems: {len(taken)} of {wanted}")
+    def _apportion(self, size: int) -> dict[Cell, int]:
+        """Problems of an exam of this size by cell, each by its weight."""
+        return _apportion(size, {cell: vein.weight for cell, vein in self.practice.items()})
+
+    def _from_practice(self, exam: Exam, known: Collection[str], name: str) -> list[Problem]:
+        """An exam drawn from practice. One prompt may stand in several cells: it is taken once."""
+        drawn: list[Problem] = []
+        for cell, wanted in self._apportion(exam.size or 0).items():
+            taken = self.practice[cell].take(wanted, {*known, *_prompts(drawn)})
+            self._note_if_fewer(name, cell, len(taken), wanted)
             drawn += taken
         return drawn
+
+    def _note_if_fewer(self, exam: str, cell: Cell, taken: int, wanted: int) -> None:
+        if taken < wanted:
+            self.notes.append(f"{exam}: {cell.title} has few distinct problems: {taken} of {wanted}")
 
     def _listed(self, exam: Exam, first: int, known: Collection[str], name: str) -> list[Problem]:
         """An exam from sources of its own."""
         problems: list[Problem] = []
         for index, source in enumerate(exam.sources, first):
-            problems += self._all_of(source, index)
+            problems += self._all_of(source, index, {*known, *_prompts(problems)}, name)
         shared = [p for p in problems if folded(p.prompt) in known]
         if shared:
             raise ObjectiveError(
@@ -175,22 +190,51 @@ class Tasks:
             )
         return list(_distinct(iter(problems)))
 
-    def _all_of(self, source: ExamSource, index: int) -> list[Problem]:
+    def _all_of(self, source: ExamSource, index: int, known: Collection[str], name: str) -> list[Problem]:
         if source.is_file:
-            return list(_file_problems(source, index, self._folder))[: source.size]
-        levels = source.levels()
-        wanted = _apportion(source.size or 0, dict.fromkeys(range(len(levels)), 1.0))
+            rows = list(_distinct(_file_problems(source, index, self._folder)))
+            return rows if source.size is None else self._stratified(rows, source.size)
         problems: list[Problem] = []
-        for i, level in enumerate(levels):
-            cell = Cell(source.skill or source.task, _level(level))
-            at = _generator(source, index, level, cell, self._seed)
-            problems += Vein(cell, 1.0, at).take(wanted[i], ())
+        levels = source.levels()
+        for number, wanted in _apportion(source.size or 0, dict.fromkeys(range(len(levels)), 1.0)).items():
+            cell = Cell(source.skill or source.task, _level(levels[number]))
+            at = _generator(source, index, levels[number], cell, self._seed)
+            taken = Vein(cell, 1.0, at).take(wanted, {*known, *_prompts(problems)})
+            self._note_if_fewer(name, cell, len(taken), wanted)
+            problems += taken
         return problems
 
-    def _keep_out(self, exam: Sequence[Problem]) -> None:
-        prompts = {folded(problem.prompt) for problem in exam}
+    def _stratified(self, rows: Sequence[Problem], size: int) -> list[Problem]:
+        """So many of the rows, each cell in proportion: a file is often sorted."""
+        by_cell: dict[Cell, list[Problem]] = defaultdict(list)
+        for problem in rows:
+            by_cell[problem.cell].append(problem)
+        chosen: list[Problem] = []
+        for cell, wanted in _apportion(size, {cell: float(len(found)) for cell, found in by_cell.items()}).items():
+            random.Random(seed_for(self._seed, "file", cell.title)).shuffle(by_cell[cell])
+            chosen += by_cell[cell][:wanted]
+        return chosen
+
+    def _keep_out(self, prompts: Collection[str]) -> None:
         for vein in self.practice.values():
-            vein.reserved |= prompts
+            vein.reserved |= set(prompts)
+
+    def _refuse_if_empty(self) -> None:
+        for name, exam in (("dev", self.dev), ("test", self.test)):
+            if not exam:
+                raise ObjectiveError(
+                    f"tasks.{name}: practice has too few distinct problems for it; widen tasks.practice, or name"
+                    " sources of its own"
+                )
+        if not any(vein.left(()) != 0 for vein in self.practice.values()):
+            raise ObjectiveError(
+                "tasks.practice: the exams and the demonstrations leave nothing to practise on; lower dev and test,"
+                " or widen it"
+            )
+
+
+def _prompts(problems: Sequence[Problem]) -> set[str]:
+    return {folded(problem.prompt) for problem in problems}
 
 
 def _distinct(problems: Iterator[Problem]) -> Iterator[Problem]:

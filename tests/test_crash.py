@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import signal
@@ -20,6 +21,8 @@ from loop.ledger import Ledger
 
 PARTS = 8
 """The failpoints are dealt to so many tests; together they are all of them."""
+SHORT = {1650: "plan", 2100: "mix", 2250: "ledger"}
+"""Tokens that run out in round 1: while it samples, before it trains, and as it closes; its last finished stage."""
 TWICE = 20
 """Crashes during which the recovery is killed too."""
 
@@ -49,11 +52,6 @@ def unbroken(swift_path: Path, launchers: list[Launcher]) -> Unbroken:
     return play_unbroken(swift_path / "plain", launchers[0])
 
 
-@pytest.fixture(scope="module")
-def short_of_tokens(swift_path: Path, launchers: list[Launcher]) -> Unbroken:
-    return play_unbroken(swift_path / "tokens", launchers[0], budget="rounds: 3, tokens: 12k")
-
-
 # The proof.
 
 
@@ -63,12 +61,16 @@ def test_death_at_every_failpoint(part: int, unbroken: Unbroken, launchers: list
     check_deaths(unbroken, launchers, [(k,) for k in every[part::PARTS]])
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(("tokens", "ends_after"), SHORT.items())
 def test_death_at_every_failpoint_short_of_tokens(
-    part: int, short_of_tokens: Unbroken, launchers: list[Launcher]
+    tokens: int, ends_after: str, swift_path: Path, launchers: list[Launcher]
 ) -> None:
-    every = range(1, len(short_of_tokens.launch.failpoints) + 1)
-    check_deaths(short_of_tokens, launchers, [(k,) for k in every[part::PARTS]])
+    small = {"problems": 30, "demos": 14, "dev": 8, "test": 4, "more": "cast: {orchestrator: uniform}\n"}
+    folder = swift_path / str(tokens)
+    short = play_unbroken(folder, launchers[0], budget=f"rounds: 2, tokens: {tokens}", **small)
+    assert json.loads(short.state["fact"]["ended"][0]) == "tokens"
+    assert [name for name in short.state["card"] if name.startswith("001/")][-1] == f"001/{ends_after}"
+    check_deaths(short, launchers, [(k,) for k in range(1, len(short.launch.failpoints) + 1)])
 
 
 def test_death_during_recovery(unbroken: Unbroken, launchers: list[Launcher]) -> None:

@@ -23,7 +23,7 @@ def draw(length: int, chance: random.Random) -> list[int]:
 def work_out(numbers: list[int]) -> str:
     total, lines = numbers[0], []
     for number in numbers[1:]:
-        lines.append(f"{total}{number:+}={total + number}")
+        lines.append(f"{total} {'+-'[number < 0]} {abs(number)} = {total + number}")
         total += number
     return "\n".join([*lines, f"#### {total}"])
 

@@ -81,8 +81,9 @@ class Bench:
         Raises: BudgetSpent when a limit ends it early; what was drawn stays and counts.
         """
         rows = room.rows(stage)
-        done = read_rows(rows.path, Sample)
         rows.close()
+        done = read_rows(rows.path, Sample)
+        limits = what.limits.less(_tokens(done) - room.spent(stage).tokens_sampled)
         job = DrawJob(
             engine=self.student.engine,
             job=SamplingJob(
@@ -96,14 +97,14 @@ class Bench:
             rows=str(rows.path),
             problems=what.problems,
             strategy=what.strategy,
-            limits=what.limits,
+            limits=limits,
         )
         if len(done) == len(what.problems):
             drawn = Work(Drawn(0.0, what.checkpoint.parameters), 0)
         else:
             drawn = self._do("loop.drawing:draw", job, room, stage)
         samples = read_rows(rows.path, Sample)
-        tokens = sum(s.prompt_tokens + s.completion_tokens for s in samples)
+        tokens = _tokens(samples)
         spent = Spent(tokens_sampled=tokens, flops=2.0 * what.checkpoint.parameters * tokens)
         room.spend(stage, spent, drawn.result.engine_seconds, drawn.peak_bytes)
         if drawn.result.stopped:
@@ -156,6 +157,10 @@ class Bench:
         if self.student.engine == "scripted":
             return self.crew.run_here(work, job, report)
         return self.crew.run(work, job, report, f"{room.name.replace('/', '-')}-{stage.name.replace(' ', '-')}")
+
+
+def _tokens(samples: Sequence[Sample]) -> int:
+    return sum(sample.prompt_tokens + sample.completion_tokens for sample in samples)
 
 
 def keyed(problems: Sequence[Problem]) -> dict[str, Problem]:

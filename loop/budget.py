@@ -10,6 +10,9 @@ from loop.ledger import Ledger
 from loop.objective import Budget
 from loop.records import Spent
 
+MARGIN = 1.25
+"""Held back for an exam, in dev exams sat so far: a student that has learnt more writes more."""
+
 
 class BudgetSpent(Exception):
     """A limit of the objective is reached; its name is the message. No error: the run ends as it was told to."""
@@ -18,12 +21,13 @@ class BudgetSpent(Exception):
 class Meter:
     """What the run has spent, against what the objective allows.
 
-    From the start on, enough is held back for what must come after the rounds: the control is trained on as many
-    tokens as the rounds were and looks at dev as often; then the test is opened.
+    From the start on, enough is held back for what no limit may end: the exam and the probe of the round at work;
+    the control, trained on as many tokens as the rounds were, with as many looks at dev; and the test.
     """
 
-    def __init__(self, budget: Budget, ledger: Ledger, control: bool) -> None:
-        self._budget, self._ledger, self._control = budget, ledger, control
+    def __init__(self, budget: Budget, ledger: Ledger, control: bool, test_size: float = 1.0) -> None:
+        """`test_size` is the size of the test, in dev exams."""
+        self._budget, self._ledger, self._control, self._test_size = budget, ledger, control, test_size
         self._began = time.monotonic()
         self._before = ledger.seconds_before()
 
@@ -75,19 +79,31 @@ class Meter:
         )
 
     def _reserved(self) -> Spent:
-        """What the control and the test will need, by what the same work cost so far (tokens of both kinds)."""
+        """What is still owed, by what the same work cost so far (tokens of both kinds)."""
         rows = self._ledger.spendings()
         rounds = [(room, stage, s) for room, stage, s, _, _ in rows if room.isdigit()]
         done = sum((s for room, _, s, _, _ in rows if room.startswith("control")), Spent())
         training = sum((s for room, stage, s in rounds if stage == "train" and room != "000"), Spent())
-        exams = [s for _, stage, s in rounds if stage == "sit the exam"]
-        exam = max(exams, key=lambda s: s.seconds, default=Spent())
-        sittings = 3 + (len(exams) if self._control else 0)
         again = training if self._control else Spent()
-        return Spent(
-            tokens_trained=max(
-                0,
-                again.tokens_trained + sittings * exam.tokens_sampled - done.tokens_trained - done.tokens_sampled,
-            ),
-            seconds=max(0.0, again.seconds + sittings * 2 * exam.seconds - done.seconds),
+        exams = [s for _, stage, s in rounds if stage == "sit the exam"]
+        probes = [s for _, stage, s in rounds if stage == "probe"]
+        sitters = 3 if self._control else 2
+        looks = len(exams) if self._control else 0  # round 0 stands for the round at work
+        sittings = 1 + looks + sitters * self._test_size
+
+        def owed(exam: float, probe: float, trained: float, done: float) -> float:
+            return max(0.0, MARGIN * (sittings * exam + probe) + trained - done)
+
+        tokens = owed(
+            max((s.tokens_sampled for s in exams), default=0),
+            max((s.tokens_sampled for s in probes), default=0),
+            again.tokens_trained,
+            done.tokens_trained + done.tokens_sampled,
         )
+        seconds = owed(
+            max((s.seconds for s in exams), default=0.0),
+            max((s.seconds for s in probes), default=0.0),
+            again.seconds,
+            done.seconds,
+        )
+        return Spent(tokens_trained=round(tokens), seconds=seconds)

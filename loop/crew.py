@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,10 @@ class Limits:
 
     tokens: int | None = None
     seconds: float | None = None
+
+    def less(self, tokens: int) -> Limits:
+        """What is left of these when an earlier launch spent so many tokens that no row of the budget knows of."""
+        return replace(self, tokens=None if self.tokens is None else self.tokens - tokens)
 
     def spent_by(self, tokens: int, began: float) -> str:
         """The name of the limit that is reached by `tokens` or by the time since `began`, or ""."""

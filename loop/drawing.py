@@ -16,14 +16,17 @@ from loop.records import Sample
 def draw(job: DrawJob, report: Report) -> Drawn:
     """Append a Sample for every owed request; stop after the batch that reaches a limit.
 
+    Rows of an earlier launch may have reached it: then there is nothing to draw.
+
     Raises: MissingError when the engine or the model is not there.
     """
     began = time.monotonic()
     rows = RowFile(Path(job.rows))
-    done, total, tokens, stopped = len(job.job.done), len(job.job.requests), 0, ""
+    done, total, tokens = len(job.job.done), len(job.job.requests), 0
+    stopped = job.limits.spent_by(tokens, began)
     try:
         engine = open_engine(job.engine)
-        for batch in engine.complete(job.job):
+        for batch in () if stopped else engine.complete(job.job):
             samples = [
                 Sample(
                     id=row.key,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -30,9 +31,17 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, durably; nothing where it is there."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        fsync_folder(place.parent)
+
+
 def write_atomic(path: Path, text: str) -> None:
     """Write the whole file or nothing: temporary name, fsync, rename, fsync of the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -51,23 +60,25 @@ def file_digest(path: Path) -> str:
 
 
 class RowFile:
-    """A file of JSON lines that only grows. Opening it drops a torn last line: that row is owed again."""
+    """A file of JSON lines that only grows. Opening it drops a torn last line: that row is owed again.
+
+    One process at a time has it open; another waits, such as for the child of a killed run to be gone.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        fcntl.flock(self._handle, fcntl.LOCK_EX)
+        fsync_folder(path.parent)
         self._drop_torn_tail()
-        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def _drop_torn_tail(self) -> None:
-        if not self.path.exists():
-            return
         content = self.path.read_bytes()
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
-            with self.path.open("r+b") as file:
-                file.truncate(whole)
-                os.fsync(file.fileno())
+            os.ftruncate(self._handle, whole)
+            os.fsync(self._handle)
 
     def append(self, records: Iterable[BaseModel]) -> None:
         """Add the records and make them durable."""
@@ -97,7 +108,7 @@ def iterate_rows(path: Path, kind: type[R]) -> Iterator[R]:
 
     Raises: DamagedRunError, naming file and line.
     """
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 yield kind.model_validate_json(line)
@@ -110,6 +121,8 @@ def iterate_rows(path: Path, kind: type[R]) -> Iterator[R]:
 def write_manifest(folder: Path) -> str:
     """Write the manifest (path, size, SHA-256 of every file) into the folder and sync all; its digest."""
     files = {}
+    for inner in (p for p in folder.rglob("*") if p.is_dir()):
+        fsync_folder(inner)
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST):
         with path.open("rb") as file:
             os.fsync(file.fileno())

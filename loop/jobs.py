@@ -71,11 +71,11 @@ class ConvergeJob:
     answer: str
     """Where a response's answer stands."""
     max_new_tokens: int
-    cycle: int = 400
+    cycle: int = 600
     """Steps of one cycle of the learning rate: it rises, stays and falls, as in every later round."""
     patience: int = 2
     """Over when this many cycles in a row have brought neither a higher accuracy nor a lower loss."""
-    max_cycles: int = 40
+    max_cycles: int = 30
 
 
 @dataclass(frozen=True)

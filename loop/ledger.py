@@ -71,13 +71,18 @@ class Ledger:
         try:
             connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            if version not in (0, VERSION):
+                raise DamagedRunError(
+                    f"{path}: has schema {version}, this loop writes {VERSION}; use the loop that made it"
+                )
             cls._prepare(connection, version)
+            wrong = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         except sqlite3.OperationalError as error:
             raise MissingError(f"{path}: {error}; put the run on a local disk with space left") from error
         except sqlite3.DatabaseError as error:
             raise DamagedRunError(f"{path}: {error}; restore it from a copy") from error
-        if version not in (0, VERSION):
-            raise DamagedRunError(f"{path}: schema {version}, this version of loop writes {VERSION}")
+        if wrong != "ok":
+            raise DamagedRunError(f"{path}: {wrong}; restore it from a copy".replace("\n", " "))
         return cls(connection, path)
 
     @staticmethod
@@ -92,8 +97,11 @@ class Ledger:
                     for statement in SCHEMA.split(";"):
                         connection.execute(statement)
                 connection.execute(f"PRAGMA user_version={VERSION}")
+                failpoint("schema written, not committed")
                 connection.execute("COMMIT")
             except sqlite3.OperationalError:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
                 if mode == "TRUNCATE":
                     raise
             else:
@@ -206,9 +214,10 @@ class Ledger:
         names = ("tokens_sampled", "tokens_trained", "flops", "seconds", "usd")
         return [(r[0], r[1], Spent(**dict(zip(names, r[2:7], strict=True))), r[7], r[8]) for r in rows]
 
-    def spent(self, room: str | None = None) -> Spent:
-        """The sum over one room, or over all."""
-        return sum((s for r, _, s, _, _ in self.spendings() if room in (None, r)), Spent())
+    def spent(self, room: str | None = None, stage: str | None = None) -> Spent:
+        """The sum over one room, or one stage of it, or over all."""
+        rows = self.spendings()
+        return sum((s for r, t, s, _, _ in rows if room in (None, r) and stage in (None, t)), Spent())
 
     # Launches and events.
 

@@ -96,7 +96,8 @@ def score_plot(what: Scores, wide: bool) -> Markup:
     parts += _columns(box, what.rounds, every=ceil(22 * len(what.rounds) / (box.right - box.left)))
     if what.tests:
         parts += [text(test.left, 14, "sealed test", "soft strong")]
-        parts += _columns(test, what.tests if wide else [m._replace(label=m.label[-7:]) for m in what.tests], 1)
+        short = [mark._replace(label=mark.label.removeprefix("round ")) for mark in what.tests]
+        parts += _columns(test, what.tests if wide else short, every=1)
     name = "score" if wide else "score-narrow"
     return drawing(name, (width, height), "Score by round", what.desc, parts)
 
@@ -165,10 +166,10 @@ def columns(name: str, title: str, bars: Sequence[Bar]) -> Markup:
 def axis(values: Sequence[float], least: float, most: float = inf) -> tuple[float, float, list[float]]:
     """A range that holds all values, inside `least` to `most` and from there where it is near, with round ticks."""
     low, high = min(values, default=0.0), max(values, default=1.0)
+    low = least if low - least < (high - low) / 2 else low
     span = max(high - low, 0.1 * abs(high), 1e-6)
     rough = 10 ** floor(log10(span / 4))
     step = next(rough * n for n in (1, 2, 5, 10) if span / (rough * n) <= 5)
-    low = least if low - least < span / 2 else low
     low, high = max(least, floor(low / step) * step), min(most, ceil((high + 1e-9) / step) * step)
     if high <= low:
         low, high = (low, low + step) if low + step <= most else (high - step, high)

@@ -132,7 +132,11 @@ def as_json(standing: Standing) -> dict[str, Any]:
 def as_table(standing: Standing) -> Table:
     """One row a round, the discarded and failed ones too, and the control below: 80 columns are enough."""
     state = standing.status + (f" ({standing.ended} reached)" if standing.ended else "")
-    notes = [f"round {r.round} failed: {r.reason}" for r in standing.rounds if r.status == "failed"]
+    notes = [
+        f"round {r.round} failed: {r.reason.removeprefix(f'round {r.round}: ')}"
+        for r in standing.rounds
+        if r.status == "failed"
+    ]
     if room := standing.under_way:
         notes.append(f"round {int(room)} is not finished: {in_time(standing.spent[room].seconds)} so far")
     table = plain_table(f"{standing.run}: {state}", *notes)

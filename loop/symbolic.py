@@ -188,10 +188,10 @@ def _expression(text: str) -> str | None:
     text = re.sub(r"^\\[(\[](.*)\\[)\]]$", r"\1", text, flags=re.DOTALL)
     text = re.sub(r"^\\?\$(?=\s*[-\d.])", "", text).strip()
     depth = lowest = 0
-    for brace in re.findall(r"\\.|[{}\\]", text):
+    for brace in re.findall(r"\\.|[{}]", text):
         depth += {"{": 1, "}": -1}.get(brace, 0)
-        lowest = min(lowest, depth, -(brace == "\\"))
-    return None if depth or lowest or "$" in text or "boxed" in text else text
+        lowest = min(lowest, depth)
+    return None if depth or lowest or "$" in text else text
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 import math
 import time
 from collections.abc import Sequence
@@ -164,7 +163,7 @@ def _arguments(job: TrainJob, max_steps: int) -> SFTConfig:
         bf16=on_gpu,
         use_cpu=not on_gpu,
         gradient_checkpointing=False,
-        train_sampling_strategy=os.environ.get("TSS","group_by_length"),
+        train_sampling_strategy="group_by_length",
         length_column_name="length",
         dataloader_pin_memory=on_gpu,
         include_num_input_tokens_seen="non_padding",

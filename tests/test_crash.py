@@ -21,8 +21,10 @@ from loop.ledger import Ledger
 
 PARTS = 8
 """The failpoints are dealt to so many tests; together they are all of them."""
-SHORT = {1650: "plan", 2100: "mix", 2250: "ledger"}
-"""Tokens that run out in round 1: while it samples, before it trains, and as it closes; its last finished stage."""
+ENDS = ("plan", "mix", "ledger")
+"""Where tokens run out in round 1, by its last finished stage: as it samples, before it trains, as it closes."""
+SMALL = {"problems": 30, "demos": 14, "dev": 8, "test": 4, "more": "cast: {orchestrator: uniform}\n"}
+"""An objective whose plans do not look at the budget, so that it runs out anywhere."""
 TWICE = 20
 """Crashes during which the recovery is killed too."""
 
@@ -52,6 +54,21 @@ def unbroken(swift_path: Path, launchers: list[Launcher]) -> Unbroken:
     return play_unbroken(swift_path / "plain", launchers[0])
 
 
+@pytest.fixture(scope="module")
+def short(swift_path: Path, launchers: list[Launcher]) -> dict[str, Unbroken]:
+    """Runs whose tokens run out, by the last stage of round 1 that is finished then."""
+    found: dict[str, Unbroken] = {}
+    for tokens in range(1000, 9000, 100):
+        folder = swift_path / str(tokens)
+        run = play_unbroken(folder, launchers[0], budget=f"rounds: 2, tokens: {tokens}", **SMALL)
+        stages = [name.partition("/")[2] for name in run.state["card"] if name.startswith("001/")]
+        if stages and "2" not in run.state["round"]:
+            found.setdefault(stages[-1], run)
+        if set(ENDS) <= set(found):
+            break
+    return found
+
+
 # The proof.
 
 
@@ -61,16 +78,13 @@ def test_death_at_every_failpoint(part: int, unbroken: Unbroken, launchers: list
     check_deaths(unbroken, launchers, [(k,) for k in every[part::PARTS]])
 
 
-@pytest.mark.parametrize(("tokens", "ends_after"), SHORT.items())
+@pytest.mark.parametrize("end", ENDS)
 def test_death_at_every_failpoint_short_of_tokens(
-    tokens: int, ends_after: str, swift_path: Path, launchers: list[Launcher]
+    end: str, short: dict[str, Unbroken], launchers: list[Launcher]
 ) -> None:
-    small = {"problems": 30, "demos": 14, "dev": 8, "test": 4, "more": "cast: {orchestrator: uniform}\n"}
-    folder = swift_path / str(tokens)
-    short = play_unbroken(folder, launchers[0], budget=f"rounds: 2, tokens: {tokens}", **small)
-    assert json.loads(short.state["fact"]["ended"][0]) == "tokens"
-    assert [name for name in short.state["card"] if name.startswith("001/")][-1] == f"001/{ends_after}"
-    check_deaths(short, launchers, [(k,) for k in range(1, len(short.launch.failpoints) + 1)])
+    run = short[end]
+    assert json.loads(run.state["fact"]["ended"][0]) == "tokens"
+    check_deaths(run, launchers, [(k,) for k in range(1, len(run.launch.failpoints) + 1)])
 
 
 def test_death_during_recovery(unbroken: Unbroken, launchers: list[Launcher]) -> None:

@@ -11,7 +11,7 @@ import random
 from pathlib import Path
 
 LENGTHS = range(2, 9)
-OF_EACH = 45
+OF_EACH = 60
 PROMPT = "State the final answer to the following arithmetic problem: {chain} ="
 
 

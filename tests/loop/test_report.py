@@ -169,7 +169,7 @@ def _shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of three rounds with its control; the third one failed."""
     folder = tmp_path_factory.mktemp("finished")
-    return play(folder, fails={3: RuntimeError(HOSTILE)})
+    return play(folder, fails={3: RuntimeError(f"{HOSTILE} \u202eback\x1b[31m\x00")})
 
 
 @pytest.fixture(scope="module")
@@ -305,6 +305,8 @@ def test_hostile_text_is_text(page: Page) -> None:
     assert "<script>alert('x')" in page.told("diagnosis")
     assert SKILL in page.told("levels")
     assert HOSTILE in page.told("ledger")
+    assert "\ufffdback\ufffd[31m" in page.told("ledger")
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", page.source)
 
 
 def test_page_loads_nothing(page: Page) -> None:

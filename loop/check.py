@@ -1,0 +1,140 @@
+"""Check: everything that can be known before a run, in lines for a person. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from loop.contamination import Exams
+from loop.errors import DamagedRunError, ObjectiveError
+from loop.judging import Judge
+from loop.ledger import Ledger
+from loop.needs import Cost, estimate, require
+from loop.objective import Demonstration, Objective, read_demonstrations, read_objective
+from loop.run import describe_student, run_folder
+from loop.status import in_tokens
+from loop.tasks import Tasks
+from loop.verifiers import extract_answer
+
+MOST_CELLS = 20
+"""Cells that get a line of their own."""
+
+
+def check_objective(path: Path) -> list[str]:
+    """All that can be said before a run of this objective, a line each.
+
+    Raises: ObjectiveError when it is wrong, MissingError when something it needs is not on this machine.
+    """
+    objective = read_objective(path)
+    folder = run_folder(objective, None)
+    needs = require(objective, folder)
+    demonstrations = read_demonstrations(objective)
+    tasks = Tasks(objective, [row.prompt for row in demonstrations])
+    return [
+        *needs,
+        *_demonstration_lines(objective, demonstrations, tasks),
+        *_task_lines(tasks),
+        *_length_notes(objective, demonstrations, tasks),
+        _cast_line(objective),
+        f"run: {folder}, {_standing(folder)}",
+        *_budget_lines(objective, estimate(objective, demonstrations)),
+    ]
+
+
+def _demonstration_lines(objective: Objective, demonstrations: Sequence[Demonstration], tasks: Tasks) -> list[str]:
+    """Raises: ObjectiveError when a scratch student is built from rows of which none holds an answer."""
+    if not demonstrations:
+        return ["demonstrations: none: the student starts as it is, and nothing anchors its form"]
+    places = sorted({source.answer for source in tasks.sources})
+    answered = sum(any(extract_answer(d.response, place) is not None for place in places) for d in demonstrations)
+    if not answered and objective.student.startswith("scratch/"):
+        raise ObjectiveError(
+            f"{objective.path.name}: demonstrations: {objective.demonstrations} has no answer after"
+            f" {' or '.join(places)}; end each response with one, or set answer: of the source"
+        )
+    working = "cannot be checked: a right answer is all that a sample needs"
+    if Judge(tasks, demonstrations).checks_working:
+        working = "is checked, and a sample's must hold too"
+    lines = [f"demonstrations: {len(demonstrations)} rows, {answered} with an answer; their working {working}"]
+    exams = Exams(problem.prompt for problem in (*tasks.dev, *tasks.test))
+    held = [match for row in demonstrations if (match := exams.match(row.prompt, row.response))]
+    if held:
+        lines.append(f"note: {len(held)} demonstrations share text with dev or test, such as {held[0][:80]!r}")
+    return lines
+
+
+def _task_lines(tasks: Tasks) -> list[str]:
+    dev, test = (Counter(problem.cell for problem in exam) for exam in (tasks.dev, tasks.test))
+    cells = sorted({*tasks.practice, *dev, *test}, key=lambda cell: cell.order)
+    sizes = f"{len(tasks.dev)} problems in dev, {len(tasks.test)} in test"
+    lines = [f"tasks: {len(tasks.practice)} cells to practise on, {sizes}"]
+    for cell in cells[:MOST_CELLS]:
+        vein = tasks.practice.get(cell)
+        left = 0 if vein is None else vein.left(())
+        practice = "endless" if left is None else f"{left} problems" if left else "nothing left"
+        lines.append(f"  {cell.title}: practice {practice}, dev {dev[cell]}, test {test[cell]}")
+    if len(cells) > MOST_CELLS:
+        lines.append(f"  and {len(cells) - MOST_CELLS} more")
+    return [*lines, *(f"note: {note}" for note in tasks.notes)]
+
+
+def _length_notes(objective: Objective, demonstrations: Sequence[Demonstration], tasks: Tasks) -> list[str]:
+    """What a scratch student may be too short for; a byte is at most a token."""
+    student = describe_student(objective, list(demonstrations))
+    if student.architecture is None:
+        return []
+    notes = []
+    most, positions = student.settings.max_length, student.architecture.positions
+    cut = sum(_bytes(row.prompt, row.response) + 2 > most for row in demonstrations)
+    if cut:
+        notes.append(f"note: {cut} demonstrations are longer than {most} bytes: their ends may never be learnt")
+    longest = max(_bytes(problem.prompt) for problem in (*tasks.dev, *tasks.test)) + student.max_new_tokens
+    if longest > positions:
+        notes.append(f"note: problem and answer may take {longest} tokens; {objective.student} reads {positions}")
+    return notes
+
+
+def _cast_line(objective: Objective) -> str:
+    cast = objective.cast
+    names = ["+".join(p.model for p in players) for players in (cast.orchestrator, cast.sampler, cast.critic)]
+    return "cast: {} plans, {} samples, {} judges".format(*names)
+
+
+def _standing(folder: Path) -> str:
+    """What `loop run` would do there."""
+    if not (folder / "run.db").exists():
+        return "which starts"
+    try:
+        ledger = Ledger.read(folder / "run.db")
+        rounds, status, ended = len(ledger.rounds()), ledger.fact("status"), ledger.fact("ended")
+        ledger.close()
+    except DamagedRunError as error:
+        return f"which is refused: {error}"
+    if status == "finished":
+        return f"which is finished ({ended} reached); a raised budget prolongs it"
+    return f"which goes on in round {rounds}"
+
+
+def _budget_lines(objective: Objective, cost: Cost) -> list[str]:
+    budget = objective.budget
+    limits = [
+        f"{n:g} {name}" for name, n in (("rounds", budget.rounds), ("minutes", budget.minutes)) if n is not None
+    ]
+    limits += [f"{in_tokens(budget.tokens)} tokens"] if budget.tokens is not None else []
+    goal = "" if objective.goal is None else f", or at {objective.goal:g} of dev"
+    lines = [f"budget: {', '.join(limits)}, whichever ends first{goal}"]
+    whole = "" if budget.rounds is None else f"; {in_tokens(cost.exams + budget.rounds * cost.a_round)} in all"
+    lines.append(
+        f"cost: up to about {in_tokens(cost.a_round)} tokens a round, the control's share included, and"
+        f" {in_tokens(cost.exams)} for the exams of round 0 and the end{whole}; no dollars: all runs on this machine"
+    )
+    if budget.tokens is not None and budget.tokens < cost.exams:
+        lines.append(
+            f"note: {in_tokens(budget.tokens)} tokens are fewer than these exams take: no round would be played"
+        )
+    return lines
+
+
+def _bytes(*texts: str) -> int:
+    return sum(len(text.encode()) for text in texts)

@@ -54,6 +54,7 @@ class RoundBrief(Brief):
     examples_kept: int = 0
     tokens_sampled: int = 0
     tokens_trained: int = 0
+    seconds: float = 0.0
 
 
 class BudgetLeft(Brief):

@@ -14,11 +14,11 @@ It begins at the baseline (`uniform.py`) and leaves it only where the counts lea
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise, repeat
 
-from agents.briefs import CellBrief, Evidence, PlanBrief, RoundBrief, Tally
+from agents.briefs import Evidence, PlanBrief
 from agents.replies import (
     Allotment,
     CellShare,
@@ -29,6 +29,7 @@ from agents.replies import (
     RejectionSampling,
     TrainingChoice,
 )
+from agents.standings import Standing, one_of, rate_of, standings
 from agents.uniform import (
     SAMPLES_EACH,
     Key,
@@ -40,19 +41,6 @@ from agents.uniform import (
     within,
 )
 
-SURE = 1.28
-"""Standard errors to the bounds that call a cell solved or barren: wrong at most one time in ten."""
-PRUDENT = 0.67
-"""The same for the pass rate that samples are reckoned with: a little-known cell is given more of them."""
-CHANGED = 2.33
-"""Standard errors beyond which older counts are dropped: the student has learned or forgotten since."""
-SOLVED = (0.85, 0.94)
-"""From the first to the second value of the lower bound, a cell goes from learning to solved."""
-MUCH, EASE = 0.25, 0.4
-"""Where no living cell fails more often than the first, the error rates of `SOLVED` shrink in proportion, but
-by no more than the second as a factor: when all are nearly solved, the worst of them are practised on."""
-BARREN = (0.05, 0.12)
-"""From the second to the first value of the upper bound, a cell goes from learning to barren."""
 SOLVED_FRESH = 0.06
 """A solved cell's new rows, against the baseline's: enough to notice forgetting."""
 SOLVED_MIX = 0.25
@@ -71,68 +59,14 @@ FEWER = 1.12
 """By how much fewer passes are made over what is not demonstrations: half of `MORE`'s last, in logarithms."""
 THRIFT = 0.6
 """Share of the baseline's tokens up to which the learning cells may get more rows."""
-CARRY = 60.0
-"""Most attempts that all but the newest greedy ones count for."""
-FADE = 0.5
-"""Weight of counts for each student that has been kept since."""
-GAP = 0.7
-"""Log-odds by which greedy answers do better than samples, until history has shown it."""
-STEADY = 100.0
-"""Attempts at which a cell's measured gain counts as much as the mean of all: gains differ by 0.05, and the
-variance of a rate is 0.25 / n."""
 ROUNDS_AHEAD = 4
 """Rounds that a finite pool of problems is to last, where the objective does not say how many are left."""
-TOKENS = 100.0
-"""Tokens of a sample, until one has been drawn."""
 HEADROOM = 0.16
 """Share of the learning cells' errors that a round should mend: the default run's first (0.49 to 0.57)."""
 LAST_TOKENS = 0.9
 """Share of the tokens left that a round may be planned to cost."""
 LAST_SECONDS = 90.0
-"""With less time than this a round is planned smaller: a round of the default run takes about as long."""
-
-Pair = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What the counts say of one cell, for the best student as it is now."""
-
-    cell: CellBrief
-    mean: float
-    low: float
-    high: float
-    """Greedy pass rate, and the bounds on it; the upper one no less than what samples surely pass."""
-    sampled: float
-    """Pass rate of samples, prudently."""
-    stock: float
-    """Rows kept in earlier rounds, estimated."""
-    tokens: float
-    """Tokens of one sample."""
-    gain: float
-    """Rise of the pass rate per sampled token, against the mean of all cells; 1 where it is not known."""
-    ease: float = 1.0
-    """Factor of the error rates in `SOLVED`: lower where no cell has much to learn."""
-
-    @property
-    def key(self) -> Key:
-        """Skill and level."""
-        return self.cell.skill, self.cell.level
-
-    @property
-    def solved(self) -> float:
-        """1 for a solved cell, 0 for one that is not, between them where it is in doubt."""
-        return _ramp(self.low, *(1 - self.ease * (1 - bar) for bar in SOLVED))
-
-    @property
-    def alive(self) -> float:
-        """0 for a barren cell, 1 for one that is not, between them where it is in doubt."""
-        return _ramp(self.high, *BARREN)
-
-    @property
-    def learning(self) -> float:
-        """How far it is neither solved nor barren."""
-        return self.alive * (1 - self.solved)
+"""Seconds that a round takes, until one has been played: a round of the default run takes about as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,144 +108,6 @@ class Rules:
         return name_failures(attempts)
 
 
-# What the counts say.
-
-
-def standings(brief: PlanBrief) -> list[Standing]:
-    """What is believed of every cell; a cell that was never tried is believed to be learning."""
-    gap = greedy_gap(brief.history)
-    newest, others, drawn = _evidence(brief.history, gap)
-    stock, gains = _rows_kept(brief.history), _gains(brief.history)
-    costs = _sum((_key(t), t.tokens, t.tried) for past in brief.history for t in past.samples if t.tokens > 0)
-    usual = _rate((sum(c[0] for c in costs.values()), sum(c[1] for c in costs.values())), TOKENS)
-    found = []
-    for cell in brief.cells:
-        key = (cell.skill, cell.level)
-        passed, tried = _believed(newest.get(key, (0, 0)), others.get(key, (0, 0)))
-        samples = drawn.get(key, (0, 0))
-        found.append(
-            Standing(
-                cell=cell,
-                mean=(passed + 0.5) / (tried + 1),
-                low=bound(passed, tried, -SURE),
-                high=max(bound(passed, tried, SURE), bound(*samples, -SURE)),
-                sampled=max(_shifted(bound(passed, tried, -PRUDENT), -gap), bound(*samples, -PRUDENT)),
-                stock=stock.get(key, 0.0),
-                tokens=_rate(costs.get(key, (0, 0)), usual),
-                gain=gains.get(key, 1.0),
-            )
-        )
-    most = max((1 - standing.mean for standing in found if standing.alive >= 0.5), default=1.0)
-    return [replace(standing, ease=min(1.0, max(EASE, most / MUCH))) for standing in found]
-
-
-def bound(passed: float, tried: float, errors: float) -> float:
-    """Wilson's score bound (1927): `errors` standard errors above the rate, below it where negative.
-
-    In closed form nearly the quantile of the Beta(passed + 1/2, failed + 1/2) posterior: within 0.02 of it at
-    `SURE` from 30 attempts on, and wider by up to 0.05 at `CHANGED`; 0 or 1 with no attempt at all.
-    """
-    squared = errors * errors
-    rate = _rate((passed, tried), 0.5)
-    error = errors * math.sqrt(tried * rate * (1 - rate) + squared / 4)
-    return min(1.0, max(0.0, (passed + squared / 2 + error) / (tried + squared)))
-
-
-def greedy_gap(history: Sequence[RoundBrief]) -> float:
-    """Log-odds by which greedy answers pass more often than the same student's samples; `GAP` is one round.
-
-    A round's samples come from the student that the greedy attempts of the round before describe.
-    """
-    gaps = [GAP]
-    for before, past in pairwise(history):
-        greedy = _sum((_key(tally), tally.passed, tally.tried) for tally in _greedy(before))
-        both = [tally for tally in past.samples if tally.tried > 0 and greedy.get(_key(tally), (0, 0))[1]]
-        if both:
-            answered = sum(_rate(greedy[_key(tally)], 0) for tally in both) / len(both)
-            drawn = sum(_rate((tally.passed, tally.tried), 0) for tally in both) / len(both)
-            gaps.append(_log_odds(answered) - _log_odds(drawn))
-    return min(2.0, max(0.0, sum(gaps) / len(gaps)))
-
-
-def _evidence(history: Sequence[RoundBrief], gap: float) -> tuple[dict[Key, Pair], ...]:
-    """Passed and tried by cell: greedy, by the best student as it is now; all else as if it were; samples."""
-    newest: list[tuple[Key, float, float]] = []
-    others: list[tuple[Key, float, float]] = []
-    drawn: list[tuple[Key, float, float]] = []
-    kept_since = 0
-    for past in reversed(history):
-        weight = FADE**kept_since
-        for tally in _greedy(past):
-            row = (_key(tally), weight * tally.passed, weight * tally.tried)
-            (others if kept_since else newest).append(row)
-        kept_since += past.status == "kept"
-        for tally in past.samples:
-            tried = FADE**kept_since * tally.tried
-            rate = _shifted((tally.passed + 0.5) / (tally.tried + 1), gap)
-            others.append((_key(tally), tried * rate, tried))
-            drawn.append((_key(tally), FADE**kept_since * tally.passed, tried))
-    return _sum(newest), _sum(others), _sum(drawn)
-
-
-def _greedy(past: RoundBrief) -> list[Tally]:
-    """Greedy attempts by the student that was best after the round; so no dev score of a discarded one."""
-    trusted = past.dev_cells if past.status in ("start", "kept") else ()
-    return [tally for tally in (*past.probe, *trusted) if tally.tried > 0]
-
-
-def _believed(newest: Pair, others: Pair) -> Pair:
-    """The newest counts and, unless these speak against it, all else, as `CARRY` attempts at most."""
-    rate = _rate(others, 0.5)
-    if not bound(*newest, -CHANGED) <= rate <= bound(*newest, CHANGED):
-        return newest
-    carried = min(CARRY, others[1])
-    return newest[0] + rate * carried, newest[1] + carried
-
-
-def _rows_kept(history: Sequence[RoundBrief]) -> dict[Key, float]:
-    """Rows of earlier rounds by cell: at most one a problem, scaled to what each round kept in all."""
-    kept = []
-    for past in history:
-        strategies = past.plan.strategies if past.plan else ()
-        each = {(a.skill, a.level): a.samples for strategy in strategies for a in strategy.allotments}
-        rows = []
-        for tally in past.samples:
-            tries = each.get(_key(tally), 1)
-            passing = _one_of(_rate((tally.passed, tally.tried), 0), tries)
-            rows.append((_key(tally), tally.tried / tries * passing))
-        total = sum(number for _, number in rows)
-        scale = past.examples_kept / total if past.examples_kept and total else 1.0
-        kept += [(key, number * scale, 1.0) for key, number in rows]
-    return {key: pair[0] for key, pair in _sum(kept).items()}
-
-
-def _gains(history: Sequence[RoundBrief]) -> dict[Key, float]:
-    """Gain per sampled token by cell over the kept rounds, against the mean cell's (learning progress).
-
-    A cell's rise is drawn to the mean rise as far as few attempts leave it in doubt (`STEADY`).
-    """
-    rises, tokens = [], []
-    best: dict[Key, Pair] = {}
-    for past in history:
-        greedy = _sum((_key(tally), tally.passed, tally.tried) for tally in _greedy(past))
-        for key in [key for key in greedy if key in best and past.status == "kept"]:
-            weight = 1 / (1 / greedy[key][1] + 1 / best[key][1])
-            rises.append((key, weight * (_rate(greedy[key], 0) - _rate(best[key], 0)), weight))
-        tokens += [(_key(tally), float(tally.tokens), 1.0) for tally in past.samples]
-        best = greedy or best
-    by_cell, spent = _sum(rises), _sum(tokens)
-    known = [key for key in by_cell if spent.get(key, (0, 0))[0] > 0]
-    mean = _rate((sum(by_cell[k][0] for k in known), sum(by_cell[k][1] for k in known)), 0)
-    if mean <= 0:
-        return {}
-    usual = sum(spent[key][0] for key in known) / len(known)
-    steady = {k: (by_cell[k][0] + STEADY * mean) / (by_cell[k][1] + STEADY) / mean for k in known}
-    return {key: max(steady[key], 0.1) * usual / spent[key][0] for key in known}
-
-
-# What a plan makes of it.
-
-
 def apportion(cells: Sequence[Standing], brief: PlanBrief) -> list[Portion]:
     """Rows and samples of each cell; learning cells get more while it all stays well below the baseline."""
     bar = THRIFT * baseline_cost(cells, brief)
@@ -331,7 +127,7 @@ def _portions(cells: Sequence[Standing], brief: PlanBrief, more: float) -> list[
     below = _below(cells)
     tilts = _tilts(cells, below, brief.diagnosis)
     unlike = {(m.skill, m.level) for m in _modes(brief.diagnosis) if m.kind in ("wrong format", "no answer")}
-    learned = _rate((sum(c.learning * c.stock for c in cells), sum(c.learning for c in cells)), 0)
+    learned = rate_of((sum(c.learning * c.stock for c in cells), sum(c.learning for c in cells)), 0)
     found = []
     for cell, tilt in zip(cells, tilts, strict=True):
         weight = SCOUT + (1 - SCOUT) * cell.alive
@@ -340,7 +136,7 @@ def _portions(cells: Sequence[Standing], brief: PlanBrief, more: float) -> list[
         weight *= 1 - (1 - SOLVED_FRESH) * cell.solved
         weight *= 1 + (more * tilt - 1) * cell.learning
         sampled = max(cell.sampled, 0.01)
-        rows = weight * each * _one_of(sampled, SAMPLES_EACH)
+        rows = weight * each * one_of(sampled, SAMPLES_EACH)
         wanted = (1 - (1 - SOLVED_MIX) * cell.solved) * max(learned, each)
         needed = brief.start == "base" or cell.key in unlike or not cell.solved
         share = 1.0 if needed else min(1.0, wanted / max(1.0, cell.stock))
@@ -356,7 +152,7 @@ def baseline_cost(cells: Sequence[Standing], brief: PlanBrief) -> float:
         cell.tokens
         * (
             SAMPLES_EACH * each
-            + brief.epochs * (cell.cell.demonstrations + rounds * each * _one_of(cell.sampled, SAMPLES_EACH))
+            + brief.epochs * (cell.cell.demonstrations + rounds * each * one_of(cell.sampled, SAMPLES_EACH))
         )
         for cell in cells
     )
@@ -391,7 +187,7 @@ def _tilts(cells: Sequence[Standing], below: dict[Key, Standing], diagnosis: Dia
         for cell in cells
     ]
     weights = [cell.learning for cell in cells]
-    mean = _rate((sum(map(float.__mul__, weights, worth)), sum(weights)), 1.0)
+    mean = rate_of((sum(map(float.__mul__, weights, worth)), sum(weights)), 1.0)
     return [min(1 + TILT, max(1 - TILT, value / mean)) for value in worth]
 
 
@@ -406,7 +202,8 @@ def affordable(portions: Sequence[Portion], brief: PlanBrief) -> float:
         cost = max(1.0, sum(cost_of(portions, brief)))
         scale = min(scale, LAST_TOKENS * max(0, brief.budget.tokens) / cost)
     if brief.budget.seconds is not None:
-        scale = min(scale, max(0.0, brief.budget.seconds) / LAST_SECONDS)
+        usual = max((past.seconds for past in brief.history if past.plan), default=0.0) or LAST_SECONDS
+        scale = min(scale, max(0.0, brief.budget.seconds) / usual)
     return max(scale, 0.01)
 
 
@@ -424,7 +221,7 @@ def _epochs(portions: Sequence[Portion], brief: PlanBrief, scale: float) -> floa
     """Passes over the mix: the objective's, fewer as more rows are new, but not less than one for that."""
     anchor = sum(portion.of.cell.demonstrations for portion in portions)
     rows = sum(portion.share * portion.of.stock + portion.rows for portion in portions)
-    fewer = brief.epochs * _rate((anchor + rows / FEWER, anchor + rows), 1.0)
+    fewer = brief.epochs * rate_of((anchor + rows / FEWER, anchor + rows), 1.0)
     return min(100.0, max(0.01, max(fewer, min(1.0, brief.epochs)) * scale))
 
 
@@ -441,7 +238,7 @@ def allot(portion: Portion, samples: int, brief: PlanBrief) -> Allotment | None:
         return None
     most = min(SAMPLES_EACH, samples // problems, max(1, round(SAMPLES_EACH * each / problems)))
     rows = portion.rows * samples / max(1.0, portion.samples)
-    tries = next((n for n in range(1, most) if problems * _one_of(portion.of.sampled, n) >= rows), most)
+    tries = next((n for n in range(1, most) if problems * one_of(portion.of.sampled, n) >= rows), most)
     tries = 1 if problems == samples else tries
     return Allotment(skill=cell.skill, level=cell.level, problems=problems, samples=tries)
 
@@ -474,7 +271,7 @@ def hypothesis(portions: Sequence[Portion], allotments: Sequence[Allotment], bri
     wanted = {(allotment.skill, allotment.level): allotment for allotment in allotments}
     drawn = [(p.of, wanted[p.of.key]) for p in portions if p.of.key in wanted]
     count = sum(allotment.problems * allotment.samples for _, allotment in drawn)
-    rows = sum(allotment.problems * _one_of(of.sampled, allotment.samples) for of, allotment in drawn)
+    rows = sum(allotment.problems * one_of(of.sampled, allotment.samples) for of, allotment in drawn)
     cost = sum(allotment.problems * allotment.samples * of.tokens for of, allotment in drawn)
     trained = cost_of(portions, brief)[1] * affordable(portions, brief)
     rise = sum(of.cell.share * (1 - of.mean) * of.learning for of, _ in drawn) * HEADROOM
@@ -496,40 +293,3 @@ def _named(cells: Sequence[Standing]) -> str:
 
 def _modes(diagnosis: Diagnosis | None) -> Sequence[FailureMode]:
     return diagnosis.modes if diagnosis else ()
-
-
-def _key(tally: Tally) -> Key:
-    return tally.skill, tally.level
-
-
-def _sum(rows: Iterable[tuple[Key, float, float]]) -> dict[Key, Pair]:
-    """Both numbers, added up by cell."""
-    found: dict[Key, Pair] = {}
-    for key, first, second in rows:
-        before = found.get(key, (0.0, 0.0))
-        found[key] = (before[0] + first, before[1] + second)
-    return found
-
-
-def _rate(pair: Pair, otherwise: float) -> float:
-    return pair[0] / pair[1] if pair[1] > 0 else otherwise
-
-
-def _one_of(rate: float, tries: int) -> float:
-    """Probability that at least one of so many tries passes."""
-    return 1.0 - (1.0 - rate) ** tries
-
-
-def _log_odds(rate: float) -> float:
-    held = min(0.999, max(0.001, rate))
-    return math.log(held / (1 - held))
-
-
-def _shifted(rate: float, by: float) -> float:
-    """The rate, moved by so much in log-odds."""
-    return 1 / (1 + math.exp(-(_log_odds(rate) + by)))
-
-
-def _ramp(value: float, start: float, end: float) -> float:
-    """0 up to `start`, 1 from `end` on, straight between them."""
-    return min(1.0, max(0.0, (value - start) / (end - start)))

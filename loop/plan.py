@@ -73,4 +73,5 @@ def round_brief(closed: Round, plan: Plan | None, spent: Spent) -> RoundBrief:
         examples_kept=closed.examples,
         tokens_sampled=spent.tokens_sampled,
         tokens_trained=spent.tokens_trained,
+        seconds=spent.seconds,
     )

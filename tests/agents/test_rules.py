@@ -13,7 +13,8 @@ from simulated import EVEN, SKEWED, SKILL, Law, World, play, tokens_to
 
 from agents.briefs import BudgetLeft, CellBrief, Evidence, PlanBrief, RoundBrief, Tally
 from agents.replies import Diagnosis, FailureMode, Plan
-from agents.rules import TILT, Rules, bound, greedy_gap, standings
+from agents.rules import TILT, Rules
+from agents.standings import bound, greedy_gap, standings
 from agents.uniform import SAMPLES_EACH, Uniform, spread
 
 SEEDS = range(4)

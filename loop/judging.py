@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from loop.grounding import check_grounding
 from loop.objective import Demonstration
 from loop.records import Attempt, Critique, Sample
 from loop.tasks import Tasks
@@ -11,7 +12,6 @@ from loop.verifiers import (
     Check,
     check_answer,
     check_equations,
-    check_grounding,
     extract_answer,
     first_wrong_step,
 )

@@ -245,6 +245,10 @@ def test_heat_map_is_every_level_of_every_round(finished: Path, page: Page) -> N
     shares = re.findall(r'title="(\d+) of (\d+)">([\d.]+)<', page.source)
     assert len(shares) == len(cells)
     assert all(f"{int(a) / int(b):.2f}" == shown for a, b, shown in shares)
+    best = rounds[read_standing(finished).best].dev_cells
+    for number, (old, new) in enumerate(zip(rounds[0].dev_cells, best, strict=True), 1):
+        change = 100 * (new.correct / new.n - old.correct / old.n)
+        assert page.rows[f"level-{number}"][-1].strip() == f"{change:+.1f}"
 
 
 def test_plans_tell_what_they_chose_and_gained(finished: Path, page: Page) -> None:
@@ -282,7 +286,14 @@ def test_contamination_is_shown_with_its_text(finished: Path, page: Page) -> Non
 
 
 def test_costs_sum_to_the_ledger(finished: Path, page: Page) -> None:
-    total = Ledger.read(finished / "run.db").spent()
+    ledger = Ledger.read(finished / "run.db")
+    total, control = ledger.spent(), [p.name for p in (finished / "control").iterdir()]
+    rooms = {"round-0": ["000"], "round-2": ["002"], "the-control": [f"control/{name}" for name in control]}
+    for title, names in rooms.items():
+        spent = [ledger.spent(name) for name in names]
+        sums = [sum(s.tokens_sampled for s in spent), sum(s.tokens_trained for s in spent)]
+        assert [cell.strip() for cell in page.rows[f"cost-of-{title}"][2:4]] == [f"{n:,}" for n in sums]
+    assert len(control) > 1
     assert f"{total.tokens_sampled:,} {total.tokens_trained:,}" in page.told("costs")
     assert in_tokens(total.tokens_sampled + total.tokens_trained) in page.told("figures")
 

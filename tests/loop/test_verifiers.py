@@ -20,12 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loop.errors import ObjectiveError
+from loop.grounding import check_grounding
 from loop.symbolic import Child
 from loop.verifiers import (
     VERIFIERS,
     check_answer,
     check_equations,
-    check_grounding,
     extract_answer,
     first_wrong_step,
     read_number,

@@ -1,17 +1,16 @@
 """Task families for benchmarks: an objective with demonstrations of its own, by family and seed."""
 
 import json
-import random
 from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
-PROMPT = "State the final answer to the following arithmetic problem: {chain} ="
+from examples.chain_sum.make_demonstrations import demonstrations
 
 FAMILIES: Mapping[str, Mapping[str, object]] = {
     # Chains of two to eight terms: every cell has something to learn from the start on.
-    "even": {"lengths": {k: 45 for k in range(2, 9)}},
+    "even": {"lengths": dict.fromkeys(range(2, 9), 45)},
     # Short chains that the demonstrations teach outright, long ones that hardly stand in them.
     "skewed": {"lengths": {2: 100, 3: 450, 4: 450, 5: 50, 6: 50, 7: 0, 8: 0, 9: 0, 10: 0}},
 }
@@ -46,40 +45,3 @@ def write_objective(folder: Path, family: str, seed: int, plan: str, budget: Map
     prose = f"# {family} {seed} {plan}\n\nAdd and subtract chains of one-digit numbers, showing each running total.\n"
     path.write_text(f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n{prose}", encoding="utf-8")
     return path
-
-
-def demonstrations(lengths: Mapping[int, int], seed: int) -> list[dict[str, object]]:
-    """Worked chains of one-digit numbers, so many of each length, none twice."""
-    chance = random.Random(seed)
-    chains: dict[str, list[int]] = {}
-    for length, count in lengths.items():
-        for _ in range(count):
-            numbers = [chance.randint(1, 9)] + [
-                chance.choice((1, -1)) * chance.randint(1, 9) for _ in range(length - 1)
-            ]
-            chains[spell(numbers)] = numbers
-    rows = [
-        {
-            "prompt": PROMPT.format(chain=chain),
-            "response": work_out(numbers),
-            "skill": "chain_sum",
-            "level": len(numbers),
-        }
-        for chain, numbers in chains.items()
-    ]
-    chance.shuffle(rows)
-    return rows
-
-
-def spell(numbers: list[int]) -> str:
-    """The chain in words of the problem: "8 - 9 + 6"."""
-    return " ".join([str(numbers[0]), *(f"{'+-'[n < 0]} {abs(n)}" for n in numbers[1:])])
-
-
-def work_out(numbers: list[int]) -> str:
-    """Its running totals, one equation a line, and the answer."""
-    total, lines = numbers[0], []
-    for number in numbers[1:]:
-        lines.append(f"{total} {'+-'[number < 0]} {abs(number)} = {total + number}")
-        total += number
-    return "\n".join([*lines, f"#### {total}"])

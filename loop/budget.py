@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from agents.briefs import BudgetLeft
 from loop.crew import Limits
-from loop.ledger import Ledger
+from loop.ledger import Ledger, Spending
 from loop.objective import Budget
 from loop.records import Spent
 
@@ -41,11 +42,12 @@ class Meter:
         """Seconds of this launch."""
         return time.monotonic() - self._began
 
-    def left(self) -> BudgetLeft:
-        """What the rounds may still spend."""
+    def left(self, but_for: tuple[str, str] | None = None) -> BudgetLeft:
+        """What the rounds may still spend; `but_for` leaves out what one (room, stage) has spent."""
         rounds = [r for r in self._ledger.rounds() if r.round > 0]
-        reserved = self._reserved()
-        spent = self._ledger.spent()
+        rows = [row for row in self._ledger.spendings() if row[:2] != but_for]
+        reserved = self._reserved(rows)
+        spent = sum((row[2] for row in rows), Spent())
         budget = self._budget
         return BudgetLeft(
             rounds=None if budget.rounds is None else max(0, budget.rounds - len(rounds)),
@@ -55,32 +57,34 @@ class Meter:
             seconds=None if budget.minutes is None else budget.minutes * 60 - self.seconds - reserved.seconds,
         )
 
-    def check(self) -> BudgetLeft:
+    def check(self, but_for: tuple[str, str] | None = None) -> BudgetLeft:
         """What is left.
 
         Raises: BudgetSpent when nothing is.
         """
-        left = self.left()
+        left = self.left(but_for)
         for name, amount in (("rounds", left.rounds), ("tokens", left.tokens), ("minutes", left.seconds)):
             if amount is not None and amount <= 0:
                 raise BudgetSpent(name)
         return left
 
-    def limits(self, trains: bool = False) -> Limits:
+    def limits(self, of: tuple[str, str] | None = None, trains: bool = False) -> Limits:
         """The limits of one piece of work. What trains in a round is trained once more by the control.
+
+        Args: of: its (room, stage). A launch that died may have written down what it spent there; the limits are
+        those from before, or a crash would end a round that was within them.
 
         Raises: BudgetSpent when nothing is left.
         """
-        left = self.check()
+        left = self.check(of)
         share = 2 if trains and self._control else 1
         return Limits(
             tokens=None if left.tokens is None else max(1, left.tokens // share),
             seconds=None if left.seconds is None else left.seconds / share,
         )
 
-    def _reserved(self) -> Spent:
+    def _reserved(self, rows: Sequence[Spending]) -> Spent:
         """What is still owed, by what the same work cost so far (tokens of both kinds)."""
-        rows = self._ledger.spendings()
         rounds = [(room, stage, s) for room, stage, s, _, _ in rows if room.isdigit()]
         done = sum((s for room, _, s, _, _ in rows if room.startswith("control")), Spent())
         training = sum((s for room, stage, s in rounds if stage == "train" and room != "000"), Spent())

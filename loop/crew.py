@@ -40,7 +40,7 @@ class Limits:
     seconds: float | None = None
 
     def less(self, tokens: int) -> Limits:
-        """What is left of these when an earlier launch spent so many tokens that no row of the budget knows of."""
+        """What is left of these when an earlier launch spent so many tokens on the same work."""
         return replace(self, tokens=None if self.tokens is None else self.tokens - tokens)
 
     def spent_by(self, tokens: int, began: float) -> str:

@@ -25,6 +25,9 @@ from loop.records import Record, Round, Spent
 
 VERSION = 1
 
+Spending = tuple[str, str, Spent, float, int]
+"""(room, stage, spent, engine seconds, peak bytes)."""
+
 SCHEMA = """
 CREATE TABLE fact   (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE card   (room TEXT NOT NULL, stage TEXT NOT NULL, file TEXT NOT NULL, digest TEXT NOT NULL,
@@ -205,7 +208,7 @@ class Ledger:
                  spent.usd, engine_seconds, peak_bytes),
             )  # fmt: skip
 
-    def spendings(self) -> list[tuple[str, str, Spent, float, int]]:
+    def spendings(self) -> list[Spending]:
         """(room, stage, spent, engine seconds, peak bytes) of every stage, in order."""
         rows = self._rows(
             "SELECT room, stage, tokens_sampled, tokens_trained, flops, seconds, usd, engine_seconds,"
@@ -214,10 +217,9 @@ class Ledger:
         names = ("tokens_sampled", "tokens_trained", "flops", "seconds", "usd")
         return [(r[0], r[1], Spent(**dict(zip(names, r[2:7], strict=True))), r[7], r[8]) for r in rows]
 
-    def spent(self, room: str | None = None, stage: str | None = None) -> Spent:
-        """The sum over one room, or one stage of it, or over all."""
-        rows = self.spendings()
-        return sum((s for r, t, s, _, _ in rows if room in (None, r) and stage in (None, t)), Spent())
+    def spent(self, room: str | None = None) -> Spent:
+        """The sum over one room, or over all."""
+        return sum((s for r, _, s, _, _ in self.spendings() if room in (None, r)), Spent())
 
     # Launches and events.
 

@@ -146,10 +146,6 @@ class Room:
         """Set what a stage has cost so far; its seconds are added by `once`."""
         self.ledger.spend(self.name, stage.name, spent, engine_seconds, peak_bytes)
 
-    def spent(self, stage: Stage[Any]) -> Spent:
-        """What a stage has cost so far, as far as it was written down."""
-        return self.ledger.spent(self.name, stage.name)
-
     def new_checkpoint(self) -> Path:
         """An empty folder for a student to be written into; it counts only once published."""
         folder = self.folder / ".checkpoint.tmp"

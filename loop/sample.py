@@ -21,7 +21,7 @@ def draw_samples(plan: Plan, sampler: Checkpoint, earlier: Earlier, room: Room, 
                 for number in range(allotment.samples):
                     key = digest("sample", sampler.manifest, strategy.kind, strategy.temperature, problem.id, number)
                     problems[key] = problem
-        what = Draw(sampler, problems, strategy.temperature, strategy.kind, bench.meter.limits())
+        what = Draw(sampler, problems, strategy.temperature, strategy.kind, limited=True)
         samples = bench.draw(room, SAMPLES, what)
     return samples
 

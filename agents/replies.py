@@ -29,7 +29,7 @@ class RejectionSampling(Reply):
 
     kind: Literal["rejection_sampling"] = "rejection_sampling"
     allotments: tuple[Allotment, ...]
-    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
     keep_per_problem: Annotated[int, Field(ge=1, le=64)] = 1
 
 

@@ -41,7 +41,8 @@ class Draw:
     problems: dict[str, Problem]
     temperature: float = 0.0
     strategy: str = ""
-    limits: Limits = NO_LIMITS
+    limited: bool = False
+    """Whether the budget may end it early; what was held back from the start it does not end."""
 
 
 @dataclass(frozen=True)
@@ -84,26 +85,12 @@ class Bench:
         rows.close()
         done = read_rows(rows.path, Sample)
         if len(done) == len(what.problems):
-            return self._drawn(room, stage, what, Work(Drawn(0.0, what.checkpoint.parameters), 0))
-        job = DrawJob(
-            engine=self.student.engine,
-            job=SamplingJob(
-                model=str(self.run / what.checkpoint.path),
-                requests=tuple(Request(key, problem.prompt) for key, problem in what.problems.items()),
-                temperature=what.temperature,
-                max_new_tokens=self.student.max_new_tokens,
-                seed=self.seed_for(room.name, stage.name),
-                done=frozenset(sample.id for sample in done),
-            ),
-            rows=str(rows.path),
-            problems=what.problems,
-            strategy=what.strategy,
-            limits=limits,
-        )
-        if len(done) == len(what.problems):
             drawn = Work(Drawn(0.0, what.checkpoint.parameters), 0)
         else:
-            drawn = self._do("loop.drawing:draw", job, room, stage)
+            limits = self.meter.limits((room.name, stage.name)) if what.limited else NO_LIMITS
+            # A torn row was within the limit when it was drawn: it is owed even where the others have reached it.
+            limits = limits.less(_tokens(done), at_least=int(rows.torn))
+            drawn = self._do("loop.drawing:draw", self._draw_job(room, stage, what, done, limits), room, stage)
         samples = read_rows(rows.path, Sample)
         tokens = _tokens(samples)
         spent = Spent(tokens_sampled=tokens, flops=2.0 * what.checkpoint.parameters * tokens)
@@ -113,6 +100,25 @@ class Bench:
         if len(samples) != len(what.problems):
             raise StageError(f"{rows.path}: {len(samples)} rows for {len(what.problems)} requests")
         return samples
+
+    def _draw_job(
+        self, room: Room, stage: Stage[list[Sample]], what: Draw, done: Sequence[Sample], limits: Limits
+    ) -> DrawJob:
+        return DrawJob(
+            engine=self.student.engine,
+            job=SamplingJob(
+                model=str(self.run / what.checkpoint.path),
+                requests=tuple(Request(key, problem.prompt) for key, problem in what.problems.items()),
+                temperature=what.temperature,
+                max_new_tokens=self.student.max_new_tokens,
+                seed=self.seed_for(room.name, stage.name),
+                done=frozenset(sample.id for sample in done),
+            ),
+            rows=str(room.folder / stage.file),
+            problems=what.problems,
+            strategy=what.strategy,
+            limits=limits,
+        )
 
     def train(self, room: Room, stage: Stage[Checkpoint], work: str, job: object) -> Trained:
         """Have the trainer do `work` ("train" or "converge") and count what it cost."""

@@ -39,9 +39,9 @@ class Limits:
     tokens: int | None = None
     seconds: float | None = None
 
-    def less(self, tokens: int) -> Limits:
+    def less(self, tokens: int, at_least: int = 0) -> Limits:
         """What is left of these when an earlier launch spent so many tokens on the same work."""
-        return replace(self, tokens=None if self.tokens is None else self.tokens - tokens)
+        return replace(self, tokens=None if self.tokens is None else max(at_least, self.tokens - tokens))
 
     def spent_by(self, tokens: int, began: float) -> str:
         """The name of the limit that is reached by `tokens` or by the time since `began`, or ""."""

@@ -71,14 +71,17 @@ class RowFile:
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         fcntl.flock(self._handle, fcntl.LOCK_EX)
         fsync_folder(path.parent)
-        self._drop_torn_tail()
+        self.torn = self._drop_torn_tail()
+        """Whether there was such a line."""
 
-    def _drop_torn_tail(self) -> None:
+    def _drop_torn_tail(self) -> bool:
         content = self.path.read_bytes()
         whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.ftruncate(self._handle, whole)
-            os.fsync(self._handle)
+        if whole == len(content):
+            return False
+        os.ftruncate(self._handle, whole)
+        os.fsync(self._handle)
+        return True
 
     def append(self, records: Iterable[BaseModel]) -> None:
         """Add the records and make them durable."""

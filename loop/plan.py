@@ -50,6 +50,7 @@ def write_brief(
         budget=budget,
         start=objective.training.start,
         epochs=bench.student.settings.epochs,
+        samples_per_round=bench.student.settings.samples,
     )
 
 

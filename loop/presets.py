@@ -30,6 +30,8 @@ class TrainSettings(Record):
     rows_per_step: int
     epochs: float = 1.0
     """Passes over the mix that a round of ordinary size makes."""
+    samples: int = 6000
+    """Samples that a round of ordinary size draws."""
     weight_decay: float = 0.0
     warmup: float = 0.03
     """Share of the steps over which the learning rate rises."""

@@ -227,8 +227,11 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         self.loss = loss
         rate = self.tokens / max(time.monotonic() - self._began, 1e-9)
         self._report(self.steps, self._of, f"{rate:,.0f} tokens/s, loss {loss:.3f}")
+        self.log({"step": self.steps, "of": self._of, "loss": loss, "tokens": self.tokens})
+
+    def log(self, line: dict[str, float]) -> None:
+        """Add a line to the job's log."""
         if self._log:
-            line = {"step": self.steps, "of": self._of, "loss": loss, "tokens": self.tokens}
             with self._log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
@@ -275,6 +278,7 @@ class _Convergence(_Watch):
         if not self.looks or _rank(look) > max(map(_rank, self.looks)):
             self._best = {name: value.detach().clone() for name, value in model.state_dict().items()}
         self.looks.append(look)
+        self.log(look)
         self._report(self.steps, self._of, f"held-out accuracy {accuracy:.2f}, loss {loss:.3f}")
 
     def _accuracy(self, model: Any) -> float:

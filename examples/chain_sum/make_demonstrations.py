@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 
-LENGTHS = dict.fromkeys(range(2, 9), 60)
+LENGTHS = dict.fromkeys(range(2, 9), 45)
 """How many demonstrations of each length."""
 PROMPT = "State the final answer to the following arithmetic problem: {chain} ="
 

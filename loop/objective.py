@@ -185,6 +185,8 @@ class Player(Settings):
 
 Players = Annotated[tuple[Player, ...], BeforeValidator(_as_players), Field(min_length=1)]
 
+CATALOGUE = ("rejection_sampling",)
+"""The strategies there are."""
 METHODS_BUILT = ("auto", "sft")
 RULES, UNIFORM = Player(model="rules"), Player(model="uniform", engine="scripted")
 PLAYERS_BUILT: dict[str, tuple[Player, ...] | None] = {
@@ -236,6 +238,16 @@ class Strategies(Settings):
     allow: Names | None = None
     deny: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = ()
 
+    @model_validator(mode="after")
+    def _leave_one(self) -> "Strategies":
+        for key in ("allow", "deny"):
+            for name in getattr(self, key) or ():
+                if name not in CATALOGUE:
+                    raise mistake(f"is no strategy; {closest(name, CATALOGUE)}", key)
+        if not set(self.allow or CATALOGUE) - set(self.deny):
+            raise mistake("leaves no strategy to plan with; allow one")
+        return self
+
 
 class FrontMatter(Settings):
     """The keys of OBJECTIVE.md."""
@@ -254,6 +266,13 @@ class FrontMatter(Settings):
     strategies: Strategies = Strategies()
     unsafe_code: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @field_validator("documents", "critic", "unsafe_code")
+    @classmethod
+    def _is_built(cls, value: object) -> object:
+        if value not in (None, False, Critic()):
+            raise mistake("is not available yet; take the key out")
+        return value
 
     @field_validator("student")
     @classmethod

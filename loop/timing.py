@@ -33,7 +33,5 @@ def time_table(run: Path) -> Table:
     wall = rows[0][1] or 1.0
     for stage, seconds, inside, peak in rows:
         around, memory = seconds - inside, f"{peak / 2**30:.2f} GiB" if peak else ""
-        table.add_row(
-            stage, f"{seconds:,.1f}", f"{inside:,.1f}", f"{around:,.1f}", f"{around / wall:.1%}", memory
-        )
+        table.add_row(stage, f"{seconds:,.1f}", f"{inside:,.1f}", f"{around:,.1f}", f"{around / wall:.1%}", memory)
     return table

@@ -73,8 +73,8 @@ class ConvergeJob:
     max_new_tokens: int
     cycle: int = 600
     """Steps of one cycle of the learning rate: it rises, stays and falls, as in every later round."""
-    patience: int = 2
-    """Over when this many cycles in a row have brought neither a higher accuracy nor a lower loss."""
+    patience: int = 3
+    """Over when this many cycles in a row have brought nothing."""
     max_cycles: int = 30
 
 

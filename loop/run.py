@@ -27,7 +27,7 @@ from loop.records import as_json, digest, seed_for
 from loop.room import Room, Screen
 from loop.tasks import Tasks
 
-HELD_OUT = 0.1
+HELD_OUT = 0.15
 """Share of the demonstrations by which the checkpoint of round 0 is chosen."""
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "reasoning-gym")
 

@@ -63,8 +63,8 @@ def converge(job: ConvergeJob, report: Report) -> Trained:
     Training goes in cycles of the very schedule that each later round has. A single falling schedule is not enough:
     a small student that has learnt its demonstrations by heart may begin to generalise only when the rate rises
     again, and a loop of rounds would take the credit. After each cycle the held-out part is answered greedily; when
-    `patience` cycles have brought neither a higher accuracy nor a lower loss, the look with the highest accuracy is
-    kept (ties broken by the lower loss, which turns earlier).
+    `patience` cycles have brought no higher accuracy (nor, while it is 0, a lower loss), the look with the highest
+    accuracy is kept, ties broken by the lower loss, which turns earlier.
     """
     train_job = job.train
     if job.architecture is not None:
@@ -272,8 +272,8 @@ class _Convergence(_Watch):
         accuracy, loss = self._accuracy(model), self._held_out_loss(model)
         model.train()
         look = {"step": self.steps, "accuracy": accuracy, "loss": loss, "tokens": self.tokens}
-        earlier = self.looks or [{"accuracy": -1.0, "loss": math.inf}]
-        gained = accuracy > max(e["accuracy"] for e in earlier) or loss < min(e["loss"] for e in earlier)
+        best = max(self.looks, key=_rank, default={"accuracy": -1.0, "loss": math.inf})
+        gained = accuracy > best["accuracy"] or (best["accuracy"] == 0.0 and loss < best["loss"])
         self._waited = 0 if gained else self._waited + 1
         if not self.looks or _rank(look) > max(map(_rank, self.looks)):
             self._best = {name: value.detach().clone() for name, value in model.state_dict().items()}

@@ -114,11 +114,19 @@ def main() -> NoReturn:
         print(f"loop: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("loop: interrupted; the same command goes on from here", file=sys.stderr)
+        _say_interrupted()
         sys.exit(INTERRUPTED)
+    except SystemExit as end:  # typer makes one of a KeyboardInterrupt
+        if end.code == INTERRUPTED:
+            _say_interrupted()
+        raise
     except BrokenPipeError:
         sys.exit(0)
     sys.exit(0)
+
+
+def _say_interrupted() -> None:
+    print("loop: interrupted; the same command goes on from here", file=sys.stderr)
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -154,6 +154,7 @@ def publish_folder(temporary: Path, final: Path) -> str:
     failpoint("folder written, not renamed")
     if final.exists():
         shutil.rmtree(final)
+        failpoint("old folder removed, new one not renamed")
     temporary.rename(final)
     failpoint("folder renamed, parent not synced")
     fsync_folder(final.parent)

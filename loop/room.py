@@ -97,12 +97,32 @@ DIAGNOSIS = _record("diagnose", "diagnosis.json", Diagnosis)
 ROUND = _record("ledger", "round.json", Round)
 
 
+def room_folder(run: Path, name: str) -> Path:
+    """Where a room's files are."""
+    return run / ("rounds" if name[:1].isdigit() else ".") / name
+
+
+def verify_files(run: Path, ledger: Ledger) -> None:
+    """Check every file that a card vouches for, but the checkpoints: large, and checked when they are loaded.
+
+    Raises: DamagedRunError, naming the first file that is not what its card says.
+    """
+    for (room, stage), card in ledger.cards().items():
+        if stage != CHECKPOINT.name:
+            _verify(room_folder(run, room) / card.file, card)
+
+
+def _verify(path: Path, card: Card) -> None:
+    if not path.is_file() or file_digest(path) != card.digest:
+        raise DamagedRunError(f"{path}: missing or changed since it was written; restore it, or start a new run")
+
+
 class Room:
     """One folder of a run: a round ("003"), a stretch of the control ("control/003") or the test."""
 
     def __init__(self, run: Path, name: str, ledger: Ledger, screen: Screen) -> None:
         self.run, self.name, self.ledger, self.screen = run, name, ledger, screen
-        self.folder = run / ("rounds" if name[:1].isdigit() else ".") / name
+        self.folder = room_folder(run, name)
 
     def once(self, stage: Stage[T], work: Callable[[], T]) -> T:
         """The stage's record: loaded when its card is there, else worked out, written and carded.
@@ -169,8 +189,7 @@ class Room:
             checkpoint = Checkpoint.model_validate(card.detail)
             verify_manifest(self.run / checkpoint.path, checkpoint.manifest)
             return cast(T, checkpoint)
-        if not path.is_file() or file_digest(path) != card.digest:
-            raise DamagedRunError(f"{path}: missing or changed since it was written; restore it, or start a new run")
+        _verify(path, card)
         return stage.load(path)
 
     def _add_seconds(self, stage: str, seconds: float) -> None:

@@ -18,7 +18,8 @@ def wilson(correct: int, n: int) -> Score:
     share, z2 = correct / n, Z95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 / (1 + z2 / n) * sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return Score(n=n, correct=correct, score=share, low=max(0.0, centre - half), high=min(1.0, centre + half))
+    low, high = (centre - half if correct else 0.0), (centre + half if correct < n else 1.0)
+    return Score(n=n, correct=correct, score=share, low=low, high=high)
 
 
 def difference(a: Score, b: Score) -> tuple[float, float, float]:

@@ -29,7 +29,7 @@ class Launch:
     """What came of one launch."""
 
     code: int
-    """Exit code; minus the signal's number when one ended it; None-like -1000 is never used."""
+    """Exit code; minus the signal's number when one ended or stopped it."""
     pid: int
     stages: list[tuple[str, str]]
     """(room, stage) of every stage that was worked on, in order."""

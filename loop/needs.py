@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.briefs import PlanBrief
 from loop.errors import MissingError
 from loop.objective import Demonstration, Exam, Objective, read_demonstrations
-from loop.presets import Architecture, read_preset
+from loop.presets import FULL, Architecture, read_preset
 from loop.status import in_tokens
 
 BYTES_A_TOKEN = 4.0
@@ -71,11 +70,12 @@ def require(objective: Objective, folder: Path) -> list[str]:
 def estimate(objective: Objective, demonstrations: Sequence[Demonstration]) -> Cost:
     """A rough reckoning, for rounds of ordinary size."""
     is_scratch = objective.student.startswith("scratch/")
+    settings = read_preset(objective.student.removeprefix("scratch/")).training if is_scratch else FULL
     sizes = [len(d.prompt.encode()) + len(d.response.encode()) for d in demonstrations] or [UNKNOWN_ROW]
     a_row = sum(sizes) / len(sizes)
-    samples = PlanBrief.model_fields["samples_per_round"].default
     dev, test = (_size(exam, objective.folder) for exam in (objective.tasks.dev, objective.tasks.test))
-    trained = len(demonstrations) + 2 * samples / SAMPLES_EACH
+    samples = settings.samples
+    trained = settings.epochs * (len(demonstrations) + 2 * samples / SAMPLES_EACH)
     again = dev + trained if objective.control else 0
     sittings = 3 if objective.control else 2
     rounds = objective.budget.rounds or ROUNDS
@@ -159,7 +159,7 @@ def _stored_parameters(folder: Path) -> int | None:
             with path.open("rb") as file:
                 header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
             total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    except (OSError, ValueError, KeyError, MemoryError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
         raise MissingError(f"student: {path} cannot be read as safetensors; fetch it again") from error
     return total or None
 
@@ -188,9 +188,8 @@ def _device_line(objective: Objective, parameters: int | None) -> str:
 
 def find_gpu() -> tuple[str, int] | None:
     """Name and bytes of memory of the first GPU that a process may use, or None. nvidia-smi is asked, not torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    chosen = (visible or "0").split(",")[0].strip()
-    if visible is not None and chosen in ("", "-1", "NoDevFiles"):
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    if chosen in ("", "-1", "NoDevFiles"):
         return None
     try:
         said = subprocess.run(

@@ -21,6 +21,6 @@ def launchers() -> Iterator[list[Launcher]]:
 def swift_path() -> Iterator[Path]:
     """A folder in memory where there is one: a killed process leaves the same there as on a disk, sooner."""
     memory = Path("/dev/shm")
-    place = memory if memory.is_dir() and shutil.disk_usage(memory).free > 2**28 else None
+    place = memory if memory.is_dir() and shutil.disk_usage(memory).free > 2**25 else None
     with tempfile.TemporaryDirectory(prefix="loop-", dir=place) as folder:
         yield Path(folder)

@@ -76,6 +76,7 @@ def test_a_paired_gain() -> None:
         (10, 1, Fraction(12, 2048), True),
         (1, 10, Fraction(2047, 2048), False),
         (9, 3, Fraction(299, 4096), False),
+        (11, 4, Fraction(1941, 32768), False),
         (10, 3, Fraction(378, 8192), True),
     ],
 )

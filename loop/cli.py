@@ -10,8 +10,9 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from typer.exceptions import TyperException
 
-from loop.errors import LoopError
+from loop.errors import LoopError, ObjectiveError
 
 app = typer.Typer(
     help="Write OBJECTIVE.md, type one command, sleep: a small model that is shown to be better.",
@@ -31,6 +32,7 @@ def run(
     run: Annotated[Path | None, typer.Option("--run", help="The run's folder.")] = None,
 ) -> None:
     """Start, or go on where it stopped: the same command."""
+    from loop.needs import require
     from loop.objective import read_objective
     from loop.report import write_report
     from loop.run import open_run, run_folder
@@ -41,6 +43,7 @@ def run(
 
     goal = read_objective(objective)
     folder = run_folder(goal, run)
+    require(goal, folder)
     with open_screen() as screen:
         screen.note(f"run: {folder}")
         work = open_run(goal, folder, screen)
@@ -109,7 +112,11 @@ def main() -> NoReturn:
     """Run a command; what is wrong is one line, and the exit code says of which kind."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app(standalone_mode=True)
+        sys.exit(app(standalone_mode=False))
+    except TyperException as error:
+        words = " ".join(error.format_message().split()).rstrip(".")
+        print(f"loop: {words}; see loop --help", file=sys.stderr)
+        sys.exit(ObjectiveError.exit_code)
     except LoopError as error:
         print(f"loop: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -122,7 +129,6 @@ def main() -> NoReturn:
         raise
     except BrokenPipeError:
         sys.exit(0)
-    sys.exit(0)
 
 
 def _say_interrupted() -> None:

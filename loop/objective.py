@@ -360,7 +360,13 @@ def _read(path: Path) -> Objective:
     try:
         keys = FrontMatter.model_validate(values, context={"folder": path.parent})
     except ValidationError as error:
-        lines = [_line(wrong, root, front) for wrong in error.errors()]
+        found = error.errors()
+        # A list whose only member is wrong counts as empty too: that mistake is no person's.
+        inner = [wrong["loc"][:-1] for wrong in found]
+        found = [
+            w for w in found if w["type"] != "too_short" or not any(loc[: len(w["loc"])] == w["loc"] for loc in inner)
+        ]
+        lines = [_line(wrong, root, front) for wrong in found]
         raise ObjectiveError("\n".join(lines + mistakes)) from error
     objective = Objective.model_construct(**dict(keys), text=prose, path=path)
     if mistakes := mistakes + _mistakes_in_rows(objective):
@@ -413,9 +419,7 @@ def _load(front: str) -> tuple[yaml.Node | None, dict[str, Any]]:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}" if mark else "front matter"
         words = getattr(error, "problem", None) or "a stray character"
-        raise ObjectiveError(
-            f"{place}: is not YAML ({words}); check its indentation, brackets and quotes"
-        ) from error
+        raise ObjectiveError(f"{place}: is not YAML ({words}); check its indentation, brackets and quotes") from error
     if root is not None and not isinstance(root, yaml.MappingNode):
         raise ObjectiveError("front matter: is not made of keys; write lines such as seed: 0")
     return root, _plain(root, loader, "") if root else {}
@@ -532,9 +536,7 @@ def _mistakes_in_rows(objective: Objective) -> list[str]:
     """What is wrong in the files of rows, and exams that ask for more problems than there are."""
     tasks, mistakes = objective.tasks, []
     groups = {"practice": tasks.practice, "dev": tasks.dev.sources, "test": tasks.test.sources}
-    files = {
-        f"tasks.{name}.{i}": s for name, group in groups.items() for i, s in enumerate(group) if s.is_file
-    }
+    files = {f"tasks.{name}.{i}": s for name, group in groups.items() for i, s in enumerate(group) if s.is_file}
     prompts: dict[str, set[str]] = {}
     try:
         taught = {row.prompt for row in _demonstrations(objective)}
@@ -548,9 +550,7 @@ def _mistakes_in_rows(objective: Objective) -> list[str]:
             continue
         size = source.size if isinstance(source, ExamSource) else None
         if size and size > len(prompts[key]):
-            mistakes.append(
-                f"{key}.size: {size} is more than its {len(prompts[key])} distinct problems; lower it"
-            )
+            mistakes.append(f"{key}.size: {size} is more than its {len(prompts[key])} distinct problems; lower it")
     if mistakes or not all(source.is_file for source in tasks.practice):
         return mistakes
     left = len({prompt for key in prompts if "practice" in key for prompt in prompts[key]} - taught) - 1

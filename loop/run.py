@@ -64,12 +64,13 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
     Raises: ObjectiveError when the folder belongs to another objective, MissingError when another process works in
     it, DamagedRunError when it is no run.
     """
+    demonstrations = read_demonstrations(objective)
+    tasks = Tasks(objective, [d.prompt for d in demonstrations])
     _claim(folder)
     ledger = Ledger.create_or_open(folder / "run.db")
     _sign(objective, folder, ledger)
-    demonstrations = read_demonstrations(objective)
-    tasks = Tasks(objective, [d.prompt for d in demonstrations])
-    meter = Meter(objective.budget, ledger, objective.control)
+    sizes = len(tasks.test) / max(1, len(tasks.dev))
+    meter = Meter(objective.budget, ledger, objective.control, test_size=sizes)
     ledger.begin_launch()
     beats = [0.0]
 

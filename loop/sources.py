@@ -49,9 +49,7 @@ def closest(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(word, known)
     more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
-    return (
-        f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known[:MOST_NAMED])}{more}"
-    )
+    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known[:MOST_NAMED])}{more}"
 
 
 def as_tuple(value: object) -> object:

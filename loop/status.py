@@ -122,10 +122,6 @@ def as_json(standing: Standing) -> dict[str, Any]:
     }
     if control := standing.exams.control():
         answer["control"] = {"dev": _score(control.score)}
-        if tested := standing.exams.test("control", standing.best):
-            answer["control"]["test"] = _score(tested.score)
-    if standing.ended:
-        answer["ended"] = standing.ended
     return answer
 
 

@@ -26,9 +26,8 @@ from loop.working import (
 COMMON = frozenset(
     map(
         Fraction,
-        (
-            "0 1/100 1/20 1/10 1/4 1/2 1 3/2 2 3 4 5 6 7 8 10 12 16 20 24 25 30 31 36 52 60 100 360 365 366 1000 3600 "
-        ).split(),
+        "0 1/100 1/20 1/10 1/4 1/2 1 3/2 2 3 4 5 6 7 8 10 12 16 20 24 25 30 31 36 52"
+        " 60 100 360 365 366 1000 3600".split(),
     )
 )
 """Numbers that a word problem takes from the world: small counts, halves, coins, hours, days, ounces. Each is

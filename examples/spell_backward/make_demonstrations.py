@@ -1,6 +1,6 @@
 """Write demonstrations.jsonl: made-up words spelt backward, the same number of each length.
 
-    python examples/spell_backward/make_demonstrations.py
+python examples/spell_backward/make_demonstrations.py
 """
 
 import json
@@ -30,8 +30,9 @@ def work_out(word: str) -> str:
 def main() -> None:
     chance = random.Random(0)
     words = {draw_word(length, chance) for length in LENGTHS for _ in range(OF_EACH)}
+    skill = "spell_backward"
     rows = [
-        {"prompt": PROMPT.format(word=word), "response": work_out(word), "skill": "spell_backward", "level": len(word)}
+        {"prompt": PROMPT.format(word=word), "response": work_out(word), "skill": skill, "level": len(word)}
         for word in sorted(words)
     ]
     chance.shuffle(rows)

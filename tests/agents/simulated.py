@@ -129,18 +129,14 @@ class World:
     def sit(self, student: Student) -> tuple[Tally, ...]:
         """The dev exam: the same problems every time."""
         return tuple(
-            Tally(
-                skill=SKILL, level=level, tried=len(exam), passed=sum(u < student.rate(level) for u in exam)
-            )
+            Tally(skill=SKILL, level=level, tried=len(exam), passed=sum(u < student.rate(level) for u in exam))
             for level, exam in enumerate(self.exam)
         )
 
     def attempts(self, student: Student) -> tuple[Tally, ...]:
         """A probe of fresh problems, greedily."""
         return tuple(
-            Tally(
-                skill=SKILL, level=level, tried=self.probe, passed=self.draws(self.probe, student.rate(level))
-            )
+            Tally(skill=SKILL, level=level, tried=self.probe, passed=self.draws(self.probe, student.rate(level)))
             for level in range(len(self.law.starts))
         )
 

@@ -43,9 +43,7 @@ def drawn(plan: Plan) -> dict[object, int]:
 
 def mode(level, share, kind="wrong step"):
     name = f"{kind} in {SKILL} at level {level}"
-    return FailureMode(
-        name=name, kind=kind, skill=SKILL, level=level, count=9, share=share, advice="practise"
-    )
+    return FailureMode(name=name, kind=kind, skill=SKILL, level=level, count=9, share=share, advice="practise")
 
 
 # Scripted students.
@@ -127,16 +125,12 @@ def test_plan_sees_the_probe(rates, level):
 def test_plan_sees_the_diagnosis_and_says_what_it_answers():
     told = brief(start(0.5, 0.5, 0.0))
     modes = (mode(0, 0.5), mode(2, 1.0))
-    sighted = Rules().plan(
-        told.model_copy(update={"diagnosis": Diagnosis(attempts=30, wrong=18, modes=modes)})
-    )
+    sighted = Rules().plan(told.model_copy(update={"diagnosis": Diagnosis(attempts=30, wrong=18, modes=modes)}))
     assert sighted.answers == (modes[0].name,)
     assert drawn(sighted) != drawn(Rules().plan(told))
     assert drawn(sighted)[0] > drawn(sighted)[1]
     cut = Rules().plan(
-        told.model_copy(
-            update={"diagnosis": Diagnosis(attempts=30, wrong=9, modes=(mode(1, 0.5, "cut off"),))}
-        )
+        told.model_copy(update={"diagnosis": Diagnosis(attempts=30, wrong=9, modes=(mode(1, 0.5, "cut off"),))})
     )
     assert drawn(cut)[0] > drawn(cut)[1]
 
@@ -145,9 +139,7 @@ def rounds_of(status, dev_rate, probe_rate, levels=3, tried=60):
     """A first round after a start at one half, with its dev and probe scores."""
     first = start(*[0.5] * levels)
     plan = Uniform().plan(brief(first, levels=levels))
-    scores = [
-        tuple(tally(n, round(rate * tried), tried) for n in range(levels)) for rate in (dev_rate, probe_rate)
-    ]
+    scores = [tuple(tally(n, round(rate * tried), tried) for n in range(levels)) for rate in (dev_rate, probe_rate)]
     samples = tuple(tally(n, 200, 500, 20_000) for n in range(levels))
     return first, RoundBrief(
         round=1,
@@ -255,9 +247,7 @@ def test_a_finite_pool_is_paced_with_more_samples_of_each_problem():
     told = brief(start(0.5, 0.5, 0.5), left=600, budget=BudgetLeft(rounds=2), samples_per_round=3000)
     allotments = Rules().plan(told).strategies[0].allotments
     assert all(a.problems <= 300 and 1 < a.samples <= SAMPLES_EACH for a in allotments)
-    assert all(
-        a.problems <= 7 for a in Rules().plan(brief(start(0.5, 0.5, 0.5), left=7)).strategies[0].allotments
-    )
+    assert all(a.problems <= 7 for a in Rules().plan(brief(start(0.5, 0.5, 0.5), left=7)).strategies[0].allotments)
 
 
 def test_empty_pools_say_so():
@@ -281,9 +271,7 @@ def tallies(draw, keys):
     for skill, level in draw(st.lists(st.sampled_from(keys), max_size=6)):
         tried = draw(counts)
         passed = draw(st.integers(0, tried))
-        found.append(
-            Tally(skill=skill, level=level, tried=tried, passed=passed, tokens=draw(st.integers(0, 10**5)))
-        )
+        found.append(Tally(skill=skill, level=level, tried=tried, passed=passed, tokens=draw(st.integers(0, 10**5))))
     return tuple(found)
 
 
@@ -293,8 +281,7 @@ def briefs(draw):
     left = st.one_of(st.none(), st.integers(0, 900))
     shares = st.floats(0, 1)
     cells = tuple(
-        CellBrief(skill=s, level=n, share=draw(shares), left=draw(left), demonstrations=draw(counts))
-        for s, n in keys
+        CellBrief(skill=s, level=n, share=draw(shares), left=draw(left), demonstrations=draw(counts)) for s, n in keys
     )
     history: list[RoundBrief] = []
     told = {
@@ -309,11 +296,7 @@ def briefs(draw):
     }
     for number in range(draw(st.integers(0, 4))):
         planner = draw(st.sampled_from([None, Rules(), Uniform()]))
-        plan = (
-            planner.plan(PlanBrief(cells=cells, history=tuple(history), **told))
-            if planner and number
-            else None
-        )
+        plan = planner.plan(PlanBrief(cells=cells, history=tuple(history), **told)) if planner and number else None
         status = draw(st.sampled_from(["kept", "discarded", "failed"])) if number else "start"
         history.append(
             RoundBrief(
@@ -360,9 +343,7 @@ def test_plans_are_valid_whatever_the_history(told):
         assert sum(a.problems * a.samples for a in allotments) <= told.samples_per_round + SAMPLES_EACH
         assert 0.001 <= plan.training.epochs <= max(told.epochs, 0.01)
         assert (
-            set(plan.answers) <= {mode.name for mode in told.diagnosis.modes}
-            if told.diagnosis
-            else not plan.answers
+            set(plan.answers) <= {mode.name for mode in told.diagnosis.modes} if told.diagnosis else not plan.answers
         )
     assert bool(Rules().plan(told).strategies) == any(n is None or n > 0 for n in left.values())
 
@@ -370,9 +351,7 @@ def test_plans_are_valid_whatever_the_history(told):
 # Estimates.
 
 
-@pytest.mark.parametrize(
-    ("passed", "tried"), [(0, 10), (10, 10), (3, 10), (33, 33), (0, 53), (50, 53), (200, 667)]
-)
+@pytest.mark.parametrize(("passed", "tried"), [(0, 10), (10, 10), (3, 10), (33, 33), (0, 53), (50, 53), (200, 667)])
 @pytest.mark.parametrize("errors", [-1.28, -0.67, 0.67, 1.28])
 def test_bound_is_nearly_the_quantile_of_the_beta_posterior(passed, tried, errors):
     grid = [(n + 0.5) / 20_000 for n in range(20_000)]
@@ -433,9 +412,7 @@ def attempt(level, correct=False, kind="", detail="", response="1+1=3 #### 3", f
 
 def test_diagnosis_groups_by_cell_and_kind_with_shares_of_all_attempts():
     attempts = [attempt(1, correct=True)] * 4 + [attempt(1, detail=f"step {n}") for n in range(5)]
-    attempts += (
-        [attempt(1, response=" ")] + [attempt(2, kind="wrong format")] * 2 + [attempt(3, finish="length")]
-    )
+    attempts += [attempt(1, response=" ")] + [attempt(2, kind="wrong format")] * 2 + [attempt(3, finish="length")]
     for planner in (Rules(), Uniform()):
         found = planner.diagnose(attempts)
         assert (found.attempts, found.wrong) == (13, 9)

@@ -131,9 +131,7 @@ def test_the_cast_can_be_told_to_plan_uniformly(tmp_path: Path) -> None:
     assert plain.cast == mapping.cast
 
 
-def test_lifting_a_restriction_of_the_cast_takes_one_entry(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lifting_a_restriction_of_the_cast_takes_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PLAYERS_BUILT, "teachers", None)
     written = "[org/a, {model: b, engine: openai, endpoint: 'http://x', prices: {input: 1, output: 2.5}}]"
     teachers = read(tmp_path, changed("seed: 0", f"cast: {{teachers: {written}}}")).cast.teachers
@@ -184,12 +182,8 @@ def test_a_student_may_be_a_folder_with_a_model(tmp_path: Path) -> None:
 def test_the_digest_leaves_out_budget_goal_and_the_order_of_keys(tmp_path: Path) -> None:
     first = read(tmp_path).digest_fields()
     json.dumps(first)
-    moved = changed(
-        "budget: {rounds: 6, minutes: 20, tokens: 20M, usd: 0}\nseed: 0", "seed: 0\nbudget: {rounds: 9}"
-    )
-    moved = changed(
-        "{min_digits: 1, max_digits: 1}", "{max_digits: 1, min_digits: 1}", changed("0.85", "0.9", moved)
-    )
+    moved = changed("budget: {rounds: 6, minutes: 20, tokens: 20M, usd: 0}\nseed: 0", "seed: 0\nbudget: {rounds: 9}")
+    moved = changed("{min_digits: 1, max_digits: 1}", "{max_digits: 1, min_digits: 1}", changed("0.85", "0.9", moved))
     assert json.dumps(read(tmp_path, moved).digest_fields()) == json.dumps(first)
     assert not {"budget", "goal", "text", "path"} & first.keys()
     for other in (changed("seed: 0", "seed: 1"), changed("10]", "9]"), changed("size: 500", "size: 400")):
@@ -399,9 +393,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("old", "new", "words"), MISTAKES, ids=[new[:40] for _, new, _ in MISTAKES])
-def test_a_mistake_is_one_line_that_names_key_value_and_mend(
-    tmp_path: Path, old: str, new: str, words: str
-) -> None:
+def test_a_mistake_is_one_line_that_names_key_value_and_mend(tmp_path: Path, old: str, new: str, words: str) -> None:
     line = refusal(tmp_path, changed(old, new))
     assert words in line
     assert "\n" not in line
@@ -477,9 +469,7 @@ def test_every_mistake_is_told_up_to_ten(tmp_path: Path) -> None:
 )
 def test_a_wrong_row_is_named_by_file_and_line(tmp_path: Path, row: bytes, words: str) -> None:
     path = write_files(tmp_path)
-    (tmp_path / "demos.jsonl").write_bytes(
-        b'{"prompt": "p", "response": "a\xe2\x80\xa8b", "id": 1}\r\n' + row
-    )
+    (tmp_path / "demos.jsonl").write_bytes(b'{"prompt": "p", "response": "a\xe2\x80\xa8b", "id": 1}\r\n' + row)
     with pytest.raises(ObjectiveError) as caught:
         read_objective(path)
     assert str(caught.value).startswith("OBJECTIVE.md: demonstrations: " + words)
@@ -489,9 +479,7 @@ def test_a_wrong_row_is_named_by_file_and_line(tmp_path: Path, row: bytes, words
 def test_an_answer_that_is_no_pattern_is_refused(tmp_path: Path) -> None:
     path = write_files(tmp_path, changed("numeric", "regex"))
     (tmp_path / "problems.jsonl").write_text('{"prompt": "p", "answer": "(a"}\n')
-    with pytest.raises(
-        ObjectiveError, match=r"problems\.jsonl:1 has an answer '\(a' is not a regular expression"
-    ):
+    with pytest.raises(ObjectiveError, match=r"problems\.jsonl:1 has an answer '\(a' is not a regular expression"):
         read_objective(path)
 
 
@@ -505,9 +493,7 @@ def test_an_answer_that_is_no_pattern_is_refused(tmp_path: Path) -> None:
         (9, 9, "tasks.test.size: 9 is more than the 0 left"),
     ],
 )
-def test_exams_larger_than_their_file_are_refused(
-    tmp_path: Path, dev: int, test: int, words: str | None
-) -> None:
+def test_exams_larger_than_their_file_are_refused(tmp_path: Path, dev: int, test: int, words: str | None) -> None:
     text = changed("size: 2", f"size: {test}", changed("size: 3", f"size: {dev}", FILES_ONLY))
     if (dev, test) == (6, 1):
         text = changed("{from: practice, size: 1}", "[{source: problems.jsonl}]", text)
@@ -604,11 +590,7 @@ def test_any_value_at_any_place_only_ever_refuses(tmp_path: Path, data: st.DataO
 
 
 @fuzz
-@given(
-    st.lists(
-        st.binary(max_size=40) | YAML_VALUES.map(lambda v: json.dumps(v, default=str).encode()), max_size=3
-    )
-)
+@given(st.lists(st.binary(max_size=40) | YAML_VALUES.map(lambda v: json.dumps(v, default=str).encode()), max_size=3))
 def test_rows_only_ever_refuse(tmp_path: Path, rows: list[bytes]) -> None:
     path = write_files(tmp_path, FILES_ONLY)
     (tmp_path / "problems.jsonl").write_bytes(b"\n".join(rows))

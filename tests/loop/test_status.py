@@ -130,7 +130,7 @@ def test_round_under_way_is_told() -> None:
 
 def test_public_json() -> None:
     answer = as_json(standing())
-    assert list(answer) == ["run", "status", "best_round", "rounds", "control", "ended"]
+    assert list(answer) == ["run", "status", "best_round", "rounds", "control"]
     assert answer["best_round"] == 1
     first = answer["rounds"][1]
     assert list(first) == ["round", "status", "dev", "kept", "strategies", "spent", "test"]

@@ -1,6 +1,7 @@
 """Task families for benchmarks: an objective with demonstrations of its own, by family and seed."""
 
 import json
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ class Family:
     """What is practised, and how many demonstrations there are of each length of one-digit chains."""
 
     lengths: Mapping[int, int]
+    easy: tuple[int, int] | None = None
+    """Numbers of so many digits, of which the last is asked for: learnt from the demonstrations outright."""
     out_of_reach: tuple[int, int] | None = None
     """Lengths of two-digit chains that are practised too, although no demonstration shows one."""
 
@@ -22,20 +25,30 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     # Every cell has something to learn from the start on: the default objective.
     "even": Family(dict.fromkeys(range(2, 9), 45)),
-    # Three cells that the demonstrations teach outright, four that they touch, four out of reach.
-    "skewed": Family({2: 100, 3: 900, 4: 900, 5: 200, 6: 120, 7: 120, 8: 120}, out_of_reach=(3, 6)),
+    # Four cells solved at the start, four out of reach, five to learn.
+    "skewed": Family(dict.fromkeys(range(2, 7), 50), easy=(3, 6), out_of_reach=(3, 6)),
 }
+EASY_DEMONSTRATIONS = 30
+"""Of each number of digits."""
+EASY_PROBLEMS = 800
+EASY_PROMPT = "Which digit does the number {number} end with?"
 
 
 def write_objective(folder: Path, family: str, seed: int, plan: str, budget: Mapping[str, int]) -> Path:
-    """Write OBJECTIVE.md and its demonstrations; the path of the former."""
+    """Write OBJECTIVE.md, its demonstrations and its problems; the path of the first."""
     chosen = FAMILIES[family]
     folder.mkdir(parents=True, exist_ok=True)
     rows = demonstrations(chosen.lengths, seed)
-    (folder / "demonstrations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     practice = [chains("chain_sum", 1, (min(chosen.lengths), max(chosen.lengths)))]
     if chosen.out_of_reach:
         practice.append(chains("two_digit_sum", 2, chosen.out_of_reach))
+    if chosen.easy:
+        shown, asked = last_digits(chosen.easy, seed)
+        rows += shown
+        write_rows(folder / "last_digits.jsonl", asked)
+        practice.append({"source": "last_digits.jsonl", "weight": chosen.easy[1] - chosen.easy[0] + 1})
+    random.Random(seed).shuffle(rows)
+    write_rows(folder / "demonstrations.jsonl", rows)
     front = {
         "student": "scratch/tiny",
         "demonstrations": "demonstrations.jsonl",
@@ -50,7 +63,7 @@ def write_objective(folder: Path, family: str, seed: int, plan: str, budget: Map
         "seed": seed,
     }
     path = folder / "OBJECTIVE.md"
-    prose = f"# {family} {seed} {plan}\n\nAdd and subtract chains of one-digit numbers, showing each running total.\n"
+    prose = f"# {family} {seed} {plan}\n\nAdd and subtract chains of numbers, showing each running total.\n"
     path.write_text(f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n{prose}", encoding="utf-8")
     return path
 
@@ -62,5 +75,27 @@ def chains(skill: str, digits: int, lengths: tuple[int, int]) -> dict[str, objec
         "skill": skill,
         "config": {"min_digits": digits, "max_digits": digits},
         "sweep": {"terms": list(lengths)},
+        "verifier": ["scorer", "equations"],
         "weight": lengths[1] - lengths[0] + 1,
     }
+
+
+def last_digits(digits: tuple[int, int], seed: int) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """Demonstrations and problems that ask for a number's last digit, so many of each number of digits."""
+    chance = random.Random(seed)
+    shown: list[dict[str, object]] = []
+    asked: list[dict[str, object]] = []
+    for length in range(digits[0], digits[1] + 1):
+        numbers = chance.sample(range(10 ** (length - 1), 10**length), EASY_DEMONSTRATIONS + EASY_PROBLEMS)
+        for place, number in enumerate(numbers):
+            row = {"prompt": EASY_PROMPT.format(number=number), "skill": "last_digit", "level": length}
+            if place < EASY_DEMONSTRATIONS:
+                shown.append(row | {"response": f"#### {number % 10}"})
+            else:
+                asked.append(row | {"answer": str(number % 10)})
+    return shown, asked
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
+    """Write JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -22,6 +22,8 @@ from launches import ROOT, State, difference, state
 from scripted import Scripted
 
 from loop.cli import app
+from loop.errors import DamagedRunError
+from loop.status import read_standing
 
 SMALL = Scripted("rounds: 2")
 ESCAPE = "\x1b"
@@ -193,6 +195,24 @@ def test_a_damaged_run(home: Path, place: Path) -> None:
     damage("rounds/001/evaluation.json", b"{}")
     for command in (["status", "done"], ["report", "done"]):
         check_refused(loop(place, *command), 5, "rounds/001/evaluation.json")
+
+
+def test_a_damaged_page_of_the_ledger(home: Path, place: Path) -> None:
+    """Whichever page is noise: what is told is whole, or the run is refused; never another exception."""
+    luck, ledger = random.Random(0), (home / "done" / "run.db").read_bytes()
+    run = place / "done"
+    shutil.copytree(home / "done", run)
+    refused = 0
+    for page in range(4096, len(ledger), 4096):
+        for leaving in run.glob("run.db-*"):
+            leaving.unlink()
+        (run / "run.db").write_bytes(ledger[:page] + luck.randbytes(4096) + ledger[page + 4096 :])
+        try:
+            assert read_standing(run).status == "finished"
+        except DamagedRunError as error:
+            assert "run.db" in str(error)
+            refused += 1
+    assert refused >= 3
 
 
 # What a script reads.

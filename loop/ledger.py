@@ -203,7 +203,10 @@ class Ledger:
         """Set what a stage has cost so far."""
         with self._transaction() as db:
             db.execute(
-                "INSERT OR REPLACE INTO spent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (room, stage) DO UPDATE SET"
+                " tokens_sampled = excluded.tokens_sampled, tokens_trained = excluded.tokens_trained,"
+                " flops = excluded.flops, seconds = excluded.seconds, usd = excluded.usd,"
+                " engine_seconds = excluded.engine_seconds, peak_bytes = excluded.peak_bytes",
                 (room, stage, spent.tokens_sampled, spent.tokens_trained, spent.flops, spent.seconds,
                  spent.usd, engine_seconds, peak_bytes),
             )  # fmt: skip

@@ -105,7 +105,10 @@ def load_trainable(job: TrainJob) -> tuple[PreTrainedModel, PreTrainedTokenizerB
         tokenizer.pad_token = tokenizer.eos_token
     if (Path(job.start) / "adapter_config.json").exists():
         return AutoPeftModelForCausalLM.from_pretrained(job.start, dtype=dtype, is_trainable=True), tokenizer
-    return AutoModelForCausalLM.from_pretrained(job.start, dtype=dtype), tokenizer
+    model = AutoModelForCausalLM.from_pretrained(job.start, dtype=dtype)
+    if model.num_parameters() < ONE_THREAD:
+        torch.set_num_threads(1)
+    return model, tokenizer
 
 
 def tokenised(tokenizer: PreTrainedTokenizerBase, job: TrainJob) -> Dataset:

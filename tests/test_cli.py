@@ -322,7 +322,7 @@ def unbroken(home: Path) -> State:
     [
         (signal.SIGINT, "round 0: sit the exam"),
         (signal.SIGTERM, "round 1: sample"),
-        (signal.SIGINT, "control/001: train"),
+        (signal.SIGINT, "round 1: evaluate"),
     ],
 )
 def test_an_interrupted_run_goes_on(number: int, line: str, place: Path, unbroken: State) -> None:

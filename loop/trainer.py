@@ -92,7 +92,7 @@ def converge(job: ConvergeJob, report: Report) -> Trained:
 
 
 ONE_THREAD = 1_000_000
-"""Parameters below which one thread trains faster than two: 15,300 tokens/s against 11,000 for the tiny student, whose
+"""Parameters below which one thread trains faster than two: 15,300 tokens/s against 11,000 for the tiny student, its
 matrices are too small to share (two cores with other work on them)."""
 
 # A student that fits its rows has gradients so small that a CPU takes ten times as long over them.

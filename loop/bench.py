@@ -10,6 +10,7 @@ from typing import Any
 
 from agents.engines import Request, SamplingJob
 from loop.budget import BudgetSpent, Meter
+from loop.contamination import Exams
 from loop.crew import NO_LIMITS, Crew, Limits, Report, Work
 from loop.errors import StageError
 from loop.files import read_rows
@@ -63,6 +64,8 @@ class Bench:
     seed: int
     student: Student
     tasks: Tasks
+    exams: Exams
+    """What no training row may hold."""
     judge: Judge
     demonstrations: tuple[Demonstration, ...]
     """Those that are trained on; the others are held out to choose the checkpoint of round 0."""
@@ -127,7 +130,7 @@ class Bench:
         done = self._do(f"{module}:{work}", job, room, stage)
         trained: Trained = done.result
         self.count_training(room, stage, trained, lost, done.peak_bytes)
-        if trained.stopped:
+        if trained.stopped and work == "train":
             raise BudgetSpent(trained.stopped)
         return trained
 

@@ -68,6 +68,11 @@ class Meter:
                 raise BudgetSpent(name)
         return left
 
+    def limits_of_round_zero(self) -> Limits:
+        """The student of round 0 may take half of the minutes: rounds and control must have as much again."""
+        minutes = self._budget.minutes
+        return Limits(seconds=None if minutes is None else max(1.0, minutes * 30 - self.seconds))
+
     def limits(self, of: tuple[str, str] | None = None, trains: bool = False) -> Limits:
         """The limits of one piece of work. What trains in a round is trained once more by the control.
 

@@ -43,7 +43,8 @@ def run(
 
     goal = read_objective(objective)
     folder = run_folder(goal, run)
-    require(goal, folder)
+    if not (folder / "run.db").exists():
+        require(goal, folder)
     with open_screen() as screen:
         screen.note(f"run: {folder}")
         work = open_run(goal, folder, screen)

@@ -68,7 +68,7 @@ class Crew:
     """Runs work in children, one at a time, and tells how it goes."""
 
     def __init__(self, logs: Path, tick: Callable[[], None]) -> None:
-        self._logs, self._tick = logs, tick
+        self._logs, self.tick = logs, tick
         self._context = multiprocessing.get_context("forkserver")
         self._process: Any = None
 
@@ -111,7 +111,7 @@ class Crew:
 
     def _listen(self, pipe: Connection, report: Report, name: str, log: Path) -> Work:
         while True:
-            self._tick()
+            self.tick()
             try:
                 if not pipe.poll(0.2):
                     continue

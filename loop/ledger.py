@@ -132,19 +132,27 @@ class Ledger:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
                 failpoint("transaction open")
-            except BaseException:
-                self._connection.execute("ROLLBACK")
+                self._connection.execute("COMMIT")
+            except BaseException as error:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError):
+                    raise MissingError(f"{self.path}: {error}; free disk space, and go on") from error
+                if isinstance(error, sqlite3.DatabaseError):
+                    raise DamagedRunError(f"{self.path}: {error}; restore it from a copy") from error
                 raise
-            self._connection.execute("COMMIT")
             failpoint("transaction committed")
 
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._connection.execute(query, values).fetchall()
+        try:
+            with self._lock:
+                return self._connection.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise DamagedRunError(f"{self.path}: {error}; restore it from a copy") from error
 
     # Facts of the run: what it was started with, and how it ended.
 

@@ -120,8 +120,11 @@ def _verify(path: Path, card: Card) -> None:
 class Room:
     """One folder of a run: a round ("003"), a stretch of the control ("control/003") or the test."""
 
-    def __init__(self, run: Path, name: str, ledger: Ledger, screen: Screen) -> None:
-        self.run, self.name, self.ledger, self.screen = run, name, ledger, screen
+    def __init__(
+        self, run: Path, name: str, ledger: Ledger, screen: Screen, tick: Callable[[], None] = lambda: None
+    ) -> None:
+        """`tick` is called when a stage has worked: the launch is still alive."""
+        self.run, self.name, self.ledger, self.screen, self._tick = run, name, ledger, screen, tick
         self.folder = room_folder(run, name)
 
     def once(self, stage: Stage[T], work: Callable[[], T]) -> T:
@@ -138,6 +141,7 @@ class Room:
         self.screen.stage(self.name, stage.name)
         began = time.monotonic()
         value = work()
+        self._tick()
         failpoint(f"{stage.name} worked out")
         stage.save(path, value)
         failpoint(f"{stage.name} saved")

@@ -16,6 +16,7 @@ from agents.rules import Rules
 from agents.uniform import Uniform
 from loop.bench import Bench, Student
 from loop.budget import Meter
+from loop.contamination import Exams
 from loop.crew import Crew
 from loop.errors import DamagedRunError, MissingError, ObjectiveError
 from loop.files import file_digest, write_atomic
@@ -45,7 +46,7 @@ class Run:
 
     def room(self, name: str) -> Room:
         """A room of the run by its name: "003", "control/003", "test/best"."""
-        return Room(self.folder, name, self.ledger, self.screen)
+        return Room(self.folder, name, self.ledger, self.screen, self.bench.crew.tick)
 
 
 def run_folder(objective: Objective, folder: Path | None) -> Path:
@@ -79,12 +80,17 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
             beats[0] = meter.here
             ledger.heartbeat(meter.here)
 
-    train, held_out = _split(demonstrations, objective.seed)
+    exams = Exams(problem.prompt for problem in (*tasks.dev, *tasks.test))
+    clean = [d for d in demonstrations if not exams.match(d.prompt, d.response)]
+    if len(clean) < len(demonstrations):
+        screen.note(f"{len(demonstrations) - len(clean)} demonstrations hold a problem of an exam: left out")
+    train, held_out = _split(clean, objective.seed)
     bench = Bench(
         run=folder,
         seed=objective.seed,
         student=describe_student(objective, demonstrations),
         tasks=tasks,
+        exams=exams,
         judge=Judge(tasks, demonstrations),
         demonstrations=train,
         held_out=held_out,

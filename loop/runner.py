@@ -11,7 +11,6 @@ from agents.replies import Diagnosis
 from loop.bench import Earlier
 from loop.budget import BudgetSpent
 from loop.close import Judged, close_round
-from loop.contamination import Exams
 from loop.critique import criticise
 from loop.curate import admit, mix
 from loop.diagnose import diagnose, sit_probe, tally_probe
@@ -53,13 +52,12 @@ def go(run: Run) -> None:
     run.ledger.set_facts(status="running")
     if run.bench.student.engine != "scripted":
         run.bench.crew.warm()
-    exams = Exams(problem.prompt for problem in (*run.bench.tasks.dev, *run.bench.tasks.test))
     if not run.ledger.rounds():
         _steadily(run, "round 0", lambda: play_round_zero(run))
     reason = ""
     while not (reason := _end(run)):
         try:
-            _play_or_fail(run, len(run.ledger.rounds()), exams)
+            _play_or_fail(run, len(run.ledger.rounds()))
         except BudgetSpent as limit:
             reason = str(limit)
             break
@@ -81,7 +79,7 @@ def play_round_zero(run: Run) -> Round:
     return room.once(ROUND, lambda: closed)
 
 
-def play_round(run: Run, number: int, exams: Exams) -> Round:
+def play_round(run: Run, number: int) -> Round:
     """One pass of the line: a stage a line, each done once however often the process dies."""
     room, bench, judge = run.room(f"{number:03}"), run.bench, run.bench.judge
     best, best_exam = best_so_far(run)
@@ -89,7 +87,7 @@ def play_round(run: Run, number: int, exams: Exams) -> Round:
     plan = room.once(PLAN, lambda: make_plan(_brief(run, drawn), run.orchestrator))
     samples = room.once(SAMPLES, lambda: draw_samples(plan, best, drawn, room, bench))
     critiques = room.once(CRITIQUES, lambda: criticise(samples, judge, run.screen))
-    admissions = room.once(ADMISSIONS, lambda: admit(number, plan, samples, critiques, exams))
+    admissions = room.once(ADMISSIONS, lambda: admit(number, plan, samples, critiques, bench.exams))
     newest = [a.example for a in admissions if a.example]
     dataset = room.once(DATASET, lambda: mix(bench.demonstrations, earlier, newest, plan.mixture))
     start = best if plan.training.start == "best" else run.room("000").fetch(CHECKPOINT)
@@ -187,10 +185,10 @@ def _examine(run: Run, room: Room, student: Checkpoint, exam: str) -> Evaluation
     return room.once(EVALUATION, lambda: evaluate(exam, attempts, student, bench.judge))
 
 
-def _play_or_fail(run: Run, number: int, exams: Exams) -> None:
+def _play_or_fail(run: Run, number: int) -> None:
     """Play a round; one that fails for good is closed as failed, and the next plan sees it."""
     try:
-        _steadily(run, f"round {number}", lambda: play_round(run, number, exams))
+        _steadily(run, f"round {number}", lambda: play_round(run, number))
     except StageError as error:
         problem = str(error)
         run.room(f"{number:03}").once(ROUND, lambda: Round(round=number, status="failed", reason=problem))

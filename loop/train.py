@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agents.replies import TrainingChoice
 from loop.bench import Bench
-from loop.crew import Limits
+from loop.crew import NO_LIMITS
 from loop.jobs import ConvergeJob, Trained, TrainJob
 from loop.records import Checkpoint, Example, as_json, digest
 from loop.room import CHECKPOINT, Room
@@ -57,7 +57,7 @@ def train_control(tokens: int, choice: TrainingChoice, start: Checkpoint, room: 
         weights=bench.student.weights,
         seed=bench.seed_for(room.name, "train"),
         tokens=tokens,
-        limits=Limits(),
+        limits=NO_LIMITS,
         log=str(bench.training_log(room)),
     )
     return _publish(room, out, bench.train(room, CHECKPOINT, "train", job))
@@ -75,6 +75,7 @@ def make_student(room: Room, bench: Bench) -> Checkpoint:
             settings=bench.student.settings,
             weights=bench.student.weights,
             seed=bench.seed_for("000", "train"),
+            limits=bench.meter.limits_of_round_zero(),
             log=str(bench.training_log(room)),
         ),
         architecture=bench.student.architecture,
@@ -90,12 +91,16 @@ def make_student(room: Room, bench: Bench) -> Checkpoint:
         bench.count_training(room, CHECKPOINT, trained)
     else:
         trained = bench.train(room, CHECKPOINT, "converge" if rows else "adopt", job)
-        (out / TRAINING).write_text(as_json(asdict(trained)), encoding="utf-8")
+    student = _publish(room, out, trained)
+    if trained.stopped:
+        words = "round 0 was cut short by the minutes of the budget: its student is not converged"
+        room.ledger.event("not converged", words)
+        room.screen.note(words)
+    elif not shelf.exists():
         keep = shelf.with_name(f".{shelf.name}.{os.getpid()}")
-        shutil.copytree(out, keep)
-        if not shelf.exists():
-            keep.rename(shelf)
-    return _publish(room, out, trained)
+        shutil.copytree(bench.run / student.path, keep)
+        keep.rename(shelf)
+    return student
 
 
 def _shelf(job: ConvergeJob, out: Path) -> Path:
@@ -103,7 +108,7 @@ def _shelf(job: ConvergeJob, out: Path) -> Path:
     home = os.environ.get("LOOP_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "loop"
     code = [Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8") for name in ("trainer", "scratch")]
     versions = [version(package) for package in ("torch", "transformers", "trl", "peft")]
-    job = replace(job, train=replace(job.train, out="", log=""))
+    job = replace(job, train=replace(job.train, out="", log="", limits=NO_LIMITS))
     shelf = Path(home) / "students" / digest(asdict(job), code, versions)
     shelf.parent.mkdir(parents=True, exist_ok=True)
     return shelf

@@ -268,7 +268,7 @@ class _Convergence(_Watch):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         super().on_step_end(args, state, control, **kwargs)
-        if self.steps % self._converge.cycle == 0:
+        if self.steps % self._converge.cycle == 0 or self.stopped:
             self._look(kwargs["model"])
             if self._waited >= self._converge.patience:
                 control.should_training_stop = True

@@ -33,7 +33,7 @@ LONGEST = 250
 LONGER = {
     "agents/rules.py": 300,
     "agents/standings.py": 260,
-    "loop/ledger.py": 260,
+    "loop/ledger.py": 270,
     "loop/objective.py": 570,
     "loop/plots.py": 280,
     "loop/report.py": 340,
@@ -41,7 +41,7 @@ LONGER = {
     "loop/sources.py": 300,
     "loop/status.py": 290,
     "loop/tasks.py": 310,
-    "loop/trainer.py": 350,
+    "loop/trainer.py": 360,
     "loop/verifiers.py": 270,
     "loop/working.py": 550,
 }

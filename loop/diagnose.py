@@ -31,7 +31,7 @@ def sit_probe(student: Checkpoint, earlier: Earlier, room: Room, bench: Bench) -
         seed = bench.seed_for(room.name, "probe", *cell)
         found = bench.tasks.draw(cell, PROBLEMS_PER_CELL, seed, earlier.seen)
         found = found or bench.tasks.draw(cell, PROBLEMS_PER_CELL, seed, ())
-        problems |= {digest("probe", student.manifest, problem.id): problem for problem in found}
+        problems |= {digest("probe", room.name, problem.id): problem for problem in found}
     return bench.draw(room, PROBE, Draw(student, problems))
 
 

@@ -19,7 +19,7 @@ def draw_samples(plan: Plan, sampler: Checkpoint, earlier: Earlier, room: Room, 
         for allotment in strategy.allotments:
             for problem in _problems(allotment, earlier, room, bench):
                 for number in range(allotment.samples):
-                    key = digest("sample", sampler.manifest, strategy.kind, strategy.temperature, problem.id, number)
+                    key = digest("sample", room.name, strategy.kind, strategy.temperature, problem.id, number)
                     problems[key] = problem
         what = Draw(sampler, problems, strategy.temperature, strategy.kind, limited=True)
         samples = bench.draw(room, SAMPLES, what)

@@ -79,6 +79,8 @@ class Crew:
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         # Threads that spin while they wait make a small student 5 to 10 times slower on a machine with other work.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # Children end without farewell, so Python's tracker puts their locks away, and would say so on the terminal.
+        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
         multiprocessing.forkserver.ensure_running()
 
     def run(self, work: str, job: Any, report: Report, name: str) -> Work:

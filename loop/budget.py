@@ -84,7 +84,7 @@ class Meter:
         left = self.check(of)
         share = 2 if trains and self._control else 1
         return Limits(
-            tokens=None if left.tokens is None else max(1, left.tokens // share),
+            tokens=None if left.tokens is None else max(1, -(-left.tokens // share)),
             seconds=None if left.seconds is None else left.seconds / share,
         )
 

@@ -25,7 +25,7 @@ from loop.ledger import Ledger
 from loop.objective import Demonstration, Objective, read_demonstrations
 from loop.presets import FULL, LORA, read_preset
 from loop.records import as_json, digest, seed_for
-from loop.room import Room, Screen
+from loop.room import Room, Screen, verify_files
 from loop.tasks import Tasks
 
 HELD_OUT = 0.15
@@ -70,6 +70,7 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
     _claim(folder)
     ledger = Ledger.create_or_open(folder / "run.db")
     _sign(objective, folder, ledger)
+    verify_files(folder, ledger)
     sizes = len(tasks.test) / max(1, len(tasks.dev))
     meter = Meter(objective.budget, ledger, objective.control, test_size=sizes)
     ledger.begin_launch()

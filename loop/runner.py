@@ -55,7 +55,7 @@ def go(run: Run) -> None:
     if not run.ledger.rounds():
         _steadily(run, "round 0", lambda: play_round_zero(run))
     reason = ""
-    while not (reason := _end(run)):
+    while _is_open(run) or not (reason := _end(run)):
         try:
             _play_or_fail(run, len(run.ledger.rounds()))
         except BudgetSpent as limit:
@@ -224,6 +224,11 @@ def _log_traceback(run: Run) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as file:
         traceback.print_exc(file=file)
+
+
+def _is_open(run: Run) -> bool:
+    """Whether a launch that died left a round begun: it goes on to where the unbroken run would have stopped."""
+    return run.room(f"{len(run.ledger.rounds()):03}").has(PLAN)
 
 
 def _end(run: Run) -> str:

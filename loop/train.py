@@ -36,7 +36,7 @@ def train_student(
         weights=bench.student.weights,
         seed=bench.seed_for(room.name, "train"),
         epochs=choice.epochs,
-        limits=bench.meter.limits(trains=True),
+        limits=bench.meter.limits((room.name, CHECKPOINT.name), trains=True),
         log=str(bench.training_log(room)),
     )
     return _publish(room, out, bench.train(room, CHECKPOINT, "train", job))

@@ -134,10 +134,10 @@ def save(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
 
 
 def _steps(job: TrainJob, rows: Dataset) -> int:
-    """Optimiser steps for `epochs`, or for `tokens`, rounded up: a control is never trained less."""
-    total = sum(rows["length"])
-    passes = job.epochs if job.tokens is None else job.tokens / total
-    return max(1, math.ceil(passes * len(rows) / job.settings.rows_per_step))
+    """Optimiser steps for `epochs`, or for `tokens`, rounded up: a control is not trained less than the loop."""
+    passes = job.epochs if job.tokens is None else job.tokens / sum(rows["length"])
+    a_pass = math.ceil(len(rows) / job.settings.rows_per_step)  # the last step of a pass may have fewer rows
+    return max(1, math.ceil(passes * a_pass))
 
 
 def _lora(job: TrainJob, model: Any) -> LoraConfig | None:

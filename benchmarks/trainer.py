@@ -1,4 +1,4 @@
-"""Tokens per second of our trainer, of plain TRL and of a bare torch loop: same model, same rows, one process each.
+"""Tokens per second of our trainer, of plain TRL and of a bare torch loop: same model, same rows, one process.
 
     python -m benchmarks.trainer [--steps 150] [--repeats 3]
 

@@ -194,11 +194,6 @@ class Ledger:
         rows = self._rows("SELECT room, stage, file, digest, rows, detail FROM card ORDER BY rowid")
         return {(r[0], r[1]): Card(file=r[2], digest=r[3], rows=r[4], detail=json.loads(r[5])) for r in rows}
 
-    def drop_cards(self, room: str) -> None:
-        """Forget that stages of a room were finished: they will be done again."""
-        with self._transaction() as db:
-            db.execute("DELETE FROM card WHERE room = ?", (room,))
-
     # Rounds.
 
     def rounds(self) -> list[Round]:

@@ -91,6 +91,14 @@ def converge(job: ConvergeJob, report: Report) -> Trained:
     return watch.trained(trainer.model)
 
 
+def adopt(job: ConvergeJob, report: Report) -> Trained:
+    """Take a pretrained student as it is: without demonstrations there is nothing to converge on."""
+    report(0, 1, "loading")
+    model, tokenizer = load_trainable(job.train)
+    save(model, tokenizer, Path(job.train.out))
+    return Trained(model.num_parameters(), steps=0, tokens=0, loss=None, engine_seconds=0.0)
+
+
 ONE_THREAD = 1_000_000
 """Parameters below which one thread trains faster than two: 15,300 tokens/s against 11,000 for the tiny student, its
 matrices are too small to share (two cores with other work on them)."""

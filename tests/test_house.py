@@ -41,7 +41,7 @@ LONGER = {
     "loop/sources.py": 300,
     "loop/status.py": 290,
     "loop/tasks.py": 310,
-    "loop/trainer.py": 360,
+    "loop/trainer.py": 370,
     "loop/verifiers.py": 270,
     "loop/working.py": 550,
 }

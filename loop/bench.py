@@ -124,8 +124,9 @@ class Bench:
         )
 
     def train(self, room: Room, stage: Stage[Checkpoint], work: str, job: object) -> Trained:
-        """Have the trainer do `work` ("train" or "converge") and count what it cost."""
-        module = "loop.scripted" if self.student.engine == "scripted" else "loop.trainer"
+        """Have the trainer do `work` ("train", "converge" or "adopt") and count what it cost."""
+        module = "loop.convergence" if work == "converge" else "loop.trainer"
+        module = "loop.scripted" if self.student.engine == "scripted" else module
         lost = self._lost_tokens(room)
         done = self._do(f"{module}:{work}", job, room, stage)
         trained: Trained = done.result

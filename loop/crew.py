@@ -25,7 +25,7 @@ from typing import Any
 
 from loop.errors import LoopError, StageError
 
-PRELOAD = ("loop.trainer", "agents.engines.transformers")
+PRELOAD = ("loop.convergence", "agents.engines.transformers")
 """Modules that the fork server imports once: torch, transformers, TRL and PEFT come with them."""
 
 Report = Callable[[float, float, str], None]

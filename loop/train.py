@@ -106,7 +106,10 @@ def make_student(room: Room, bench: Bench) -> Checkpoint:
 def _shelf(job: ConvergeJob, out: Path) -> Path:
     """Where this very student is kept for other runs: known by everything that it depends on."""
     home = os.environ.get("LOOP_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "loop"
-    code = [Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8") for name in ("trainer", "scratch")]
+    code = [
+        Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+        for name in ("trainer", "convergence", "scratch")
+    ]
     versions = [version(package) for package in ("torch", "transformers", "trl", "peft")]
     job = replace(job, train=replace(job.train, out="", log="", limits=NO_LIMITS))
     shelf = Path(home) / "students" / digest(asdict(job), code, versions)

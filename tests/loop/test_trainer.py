@@ -45,7 +45,7 @@ def student(crew: Crew, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
         cycle=40,
         max_cycles=4,
     )
-    trained: Trained = crew.run("loop.trainer:converge", job, quiet, "converge").result
+    trained: Trained = crew.run("loop.convergence:converge", job, quiet, "converge").result
     return out, trained
 
 

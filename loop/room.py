@@ -179,7 +179,7 @@ class Room:
 
     def publish_checkpoint(self, temporary: Path) -> tuple[str, str]:
         """Give a finished checkpoint its name; its path in the run, and the digest of its manifest."""
-        final = self.folder / "checkpoint"
+        final = self.folder / CHECKPOINT.file
         return str(final.relative_to(self.run)), publish_folder(temporary, final)
 
     def _card(self, path: Path, value: object) -> Card:

@@ -17,6 +17,9 @@ from loop.jobs import ConvergeJob, Trained, TrainJob
 from loop.records import Checkpoint, Example, as_json, digest
 from loop.room import CHECKPOINT, Room
 
+Rows = tuple[tuple[str, str, int], ...]
+"""Prompt, response and copies."""
+
 TRAINING = "training.json"
 """How a checkpoint came to be, inside its folder."""
 
@@ -25,21 +28,10 @@ def train_student(
     dataset: Sequence[Example], choice: TrainingChoice, start: Checkpoint, room: Room, bench: Bench
 ) -> Checkpoint:
     """The checkpoint that comes of training on from `start` on the dataset."""
-    out = room.new_checkpoint()
-    settings = bench.student.settings
-    rate = settings.learning_rate * choice.learning_rate_scale
-    job = TrainJob(
-        start=str(bench.run / start.path),
-        out=str(out),
-        rows=tuple((row.prompt, row.response, row.copies) for row in dataset),
-        settings=settings.model_copy(update={"learning_rate": rate}),
-        weights=bench.student.weights,
-        seed=bench.seed_for(room.name, "train"),
-        epochs=choice.epochs,
-        limits=bench.meter.limits((room.name, CHECKPOINT.name), trains=True),
-        log=str(bench.training_log(room)),
-    )
-    return _publish(room, out, bench.train(room, CHECKPOINT, "train", job))
+    rows = tuple((row.prompt, row.response, row.copies) for row in dataset)
+    limits = bench.meter.limits((room.name, CHECKPOINT.name), trains=True)
+    job = replace(_job(rows, room, bench), epochs=choice.epochs, limits=limits)
+    return _train_on(job, choice, start, room, bench)
 
 
 def train_control(tokens: int, choice: TrainingChoice, start: Checkpoint, room: Room, bench: Bench) -> Checkpoint:
@@ -47,50 +39,30 @@ def train_control(tokens: int, choice: TrainingChoice, start: Checkpoint, room: 
 
     Its cost was held back from the start, so no limit ends it.
     """
-    out = room.new_checkpoint()
-    rate = bench.student.settings.learning_rate * choice.learning_rate_scale
-    job = TrainJob(
-        start=str(bench.run / start.path),
-        out=str(out),
-        rows=tuple((row.prompt, row.response, 1) for row in bench.demonstrations),
-        settings=bench.student.settings.model_copy(update={"learning_rate": rate}),
-        weights=bench.student.weights,
-        seed=bench.seed_for(room.name, "train"),
-        tokens=tokens,
-        limits=NO_LIMITS,
-        log=str(bench.training_log(room)),
-    )
-    return _publish(room, out, bench.train(room, CHECKPOINT, "train", job))
+    job = replace(_job(_demonstrated(bench), room, bench), tokens=tokens)
+    return _train_on(job, choice, start, room, bench)
 
 
 def make_student(room: Room, bench: Bench) -> Checkpoint:
     """The student of round 0: trained on the demonstrations to convergence; cached by all that it depends on."""
-    out = room.new_checkpoint()
-    rows = tuple((d.prompt, d.response, 1) for d in bench.demonstrations)
+    start = "" if bench.student.architecture else bench.student.name
+    train = replace(_job(_demonstrated(bench), room, bench), start=start, limits=bench.meter.limits_of_round_zero())
+    out = Path(train.out)
     job = ConvergeJob(
-        train=TrainJob(
-            start="" if bench.student.architecture else bench.student.name,
-            out=str(out),
-            rows=rows,
-            settings=bench.student.settings,
-            weights=bench.student.weights,
-            seed=bench.seed_for("000", "train"),
-            limits=bench.meter.limits_of_round_zero(),
-            log=str(bench.training_log(room)),
-        ),
+        train=train,
         architecture=bench.student.architecture,
         held_out=tuple((d.prompt, d.response) for d in bench.held_out),
         answer=bench.answer,
         max_new_tokens=bench.student.max_new_tokens,
     )
-    shelf = _shelf(job, out)
+    shelf = _shelf(job)
     if shelf.exists():
         room.screen.note(f"the student of round 0 was trained before: taken from {shelf}")
         shutil.copytree(shelf, out, dirs_exist_ok=True)
         trained = Trained(**json.loads((out / TRAINING).read_text(encoding="utf-8")))
         bench.count_training(room, CHECKPOINT, trained)
     else:
-        trained = bench.train(room, CHECKPOINT, "converge" if rows else "adopt", job)
+        trained = bench.train(room, CHECKPOINT, "converge" if train.rows else "adopt", job)
     student = _publish(room, out, trained)
     if trained.stopped:
         words = "round 0 was cut short by the minutes of the budget: its student is not converged"
@@ -103,7 +75,31 @@ def make_student(room: Room, bench: Bench) -> Checkpoint:
     return student
 
 
-def _shelf(job: ConvergeJob, out: Path) -> Path:
+def _demonstrated(bench: Bench) -> Rows:
+    return tuple((row.prompt, row.response, 1) for row in bench.demonstrations)
+
+
+def _job(rows: Rows, room: Room, bench: Bench) -> TrainJob:
+    """What all training of a run has in common: from nothing yet, without a limit, into an empty folder."""
+    return TrainJob(
+        start="",
+        out=str(room.new_checkpoint()),
+        rows=rows,
+        settings=bench.student.settings,
+        weights=bench.student.weights,
+        seed=bench.seed_for(room.name, "train"),
+        log=str(bench.training_log(room)),
+    )
+
+
+def _train_on(job: TrainJob, choice: TrainingChoice, start: Checkpoint, room: Room, bench: Bench) -> Checkpoint:
+    rate = job.settings.learning_rate * choice.learning_rate_scale
+    settings = job.settings.model_copy(update={"learning_rate": rate})
+    job = replace(job, start=str(bench.run / start.path), settings=settings)
+    return _publish(room, Path(job.out), bench.train(room, CHECKPOINT, "train", job))
+
+
+def _shelf(job: ConvergeJob) -> Path:
     """Where this very student is kept for other runs: known by everything that it depends on."""
     home = os.environ.get("LOOP_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "loop"
     code = [

@@ -51,13 +51,13 @@ FRONTIER = 0.1
 """The same for a barren cell just above one that always passes; else in proportion to its pass rate."""
 TILT = 0.15
 """How far from even the rows of a learning cell may go."""
-MORE = (2.5, 2.0, 1.6, 1.25)
+MORE = (8.0, 4.0, 2.5, 2.0, 1.6, 1.25)
 """New rows of learning cells, against the baseline's: the first that is within `THRIFT`, or else the last.
 It is paid from what single samples save (half of the samples at p = 0.5) and from fewer passes over the mix,
 since fresh rows teach more than repeated ones."""
 FEWER = 1.12
 """By how much fewer passes are made over what is not demonstrations: half of `MORE`'s last, in logarithms."""
-THRIFT = 0.6
+THRIFT = 0.8
 """Share of the baseline's tokens up to which the learning cells may get more rows."""
 ROUNDS_AHEAD = 4
 """Rounds that a finite pool of problems is to last, where the objective does not say how many are left."""

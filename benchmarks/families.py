@@ -25,10 +25,10 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     # Every cell has something to learn from the start on: the default objective.
     "even": Family(dict.fromkeys(range(2, 9), 45)),
-    # Four cells solved at the start, four out of reach, five to learn.
-    "skewed": Family(dict.fromkeys(range(2, 7), 80), easy=(3, 6), out_of_reach=(3, 6)),
+    # Of ten cells two are solved at the start and three out of reach.
+    "skewed": Family(dict.fromkeys(range(2, 7), 60), easy=(3, 4), out_of_reach=(3, 5)),
 }
-EASY_DEMONSTRATIONS = 30
+EASY_DEMONSTRATIONS = 15
 """Of each number of digits."""
 EASY_PROBLEMS = 800
 EASY_PROMPT = "Which digit does the number {number} end with?"

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from agents.purse import Prices
+
 
 class EngineError(Exception):
     """An engine cannot run the job: one line that names what is wrong and the mend."""
@@ -32,6 +34,13 @@ class SamplingJob:
     seed: int
     done: frozenset[str] = field(default_factory=frozenset)
     """Keys that need no completion any more: an earlier launch has them."""
+    endpoint: str = ""
+    """Base address of an OpenAI-compatible server, for the engine openai."""
+    api_key_env: str = ""
+    """Name of the environment variable that holds its key."""
+    prices: Prices = Prices()
+    usd: float | None = None
+    """Dollars that the job may cost; None is no limit."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,8 @@ class Completion:
     finish: Literal["stop", "length", "error"]
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
+    """Of the prompt's tokens, those that the engine had in its cache and says so."""
 
 
 class Engine(Protocol):

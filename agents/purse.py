@@ -20,6 +20,9 @@ class Prices:
         return (prompt_tokens * self.input + completion_tokens * self.output) / MILLION
 
 
+FREE = Prices()
+
+
 class PurseEmpty(Exception):
     """Nothing may be sent any more: the dollars are spent."""
 

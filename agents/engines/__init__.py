@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from agents.purse import Prices
+from agents.purse import FREE, Prices
 
 
 class EngineError(Exception):
@@ -38,7 +38,7 @@ class SamplingJob:
     """Base address of an OpenAI-compatible server, for the engine openai."""
     api_key_env: str = ""
     """Name of the environment variable that holds its key."""
-    prices: Prices = Prices()
+    prices: Prices = FREE
     usd: float | None = None
     """Dollars that the job may cost; None is no limit."""
 

@@ -55,6 +55,7 @@ class RoundBrief(Brief):
     tokens_sampled: int = 0
     tokens_trained: int = 0
     seconds: float = 0.0
+    usd: float = 0.0
 
 
 class BudgetLeft(Brief):
@@ -63,6 +64,7 @@ class BudgetLeft(Brief):
     rounds: int | None = None
     tokens: int | None = None
     seconds: float | None = None
+    usd: float | None = None
 
 
 class PlanBrief(Brief):
@@ -78,7 +80,13 @@ class PlanBrief(Brief):
     epochs: float = 1.0
     """Passes over the training mix that a round of ordinary size makes."""
     start: str = "best"
-    """Where training starts from, when the objective fixes it."""
+    """Where training starts from, when the objective fixes it: base or best; "any" leaves it to the plan."""
+    catalogue: tuple[StrategyBrief, ...] = (REJECTION_SAMPLING,)
+    """The strategies that the objective allows."""
+    samplers: tuple[str, ...] = ()
+    """Names of the models that may draw, the usual one first."""
+    methods: tuple[str, ...] = ("sft",)
+    """Training methods that the objective allows."""
 
 
 class Evidence(Brief):

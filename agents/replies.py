@@ -31,6 +31,10 @@ class RejectionSampling(Reply):
     allotments: tuple[Allotment, ...]
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
     keep_per_problem: Annotated[int, Field(ge=1, le=64)] = 1
+    instructions: Annotated[str, Field(max_length=2000)] = ""
+    """What stands before each problem, for samplers that are chat models; "" adds nothing."""
+    sampler: Annotated[str, Field(max_length=200)] = ""
+    """Who draws: one of the brief's samplers; "" is the first of them."""
 
 
 class CellShare(Reply):
@@ -59,8 +63,8 @@ class TrainingChoice(Reply):
     learning_rate_scale: Annotated[float, Field(gt=0, le=10)] = 1.0
 
 
-class Plan(Reply):
-    """A round's hypothesis and what to do about it."""
+class Proposal(Reply):
+    """A round's hypothesis and what to do about it: all of a plan that an orchestrator can say."""
 
     hypothesis: Annotated[str, Field(min_length=1, max_length=4000)]
     answers: tuple[str, ...] = ()
@@ -68,6 +72,17 @@ class Plan(Reply):
     strategies: tuple[RejectionSampling, ...]
     mixture: Mixture = Mixture()
     training: TrainingChoice = TrainingChoice()
+
+
+class Plan(Proposal):
+    """A proposal with where it came from, which is set by us and never by a model."""
+
+    author: str = ""
+    """The model that made it, or "rules" where they stood in for one; "" for an orchestrator that is no model."""
+    handover: str = ""
+    """Why the rules planned in the model's place; "" where they did not."""
+    prompt: str = ""
+    """Digest of the templates that the model was asked with."""
 
 
 class FailureMode(Reply):

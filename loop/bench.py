@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agents.engines import Request, SamplingJob
+from agents.purse import FREE, Prices
 from loop.budget import BudgetSpent, Meter
 from loop.contamination import Exams
-from loop.crew import NO_LIMITS, Crew, Limits, Report, Work
+from loop.crew import NO_LIMITS, Crew, Report, Work
 from loop.errors import StageError
-from loop.files import read_rows
+from loop.files import RowFile, read_rows
 from loop.jobs import DrawJob, Drawn, Trained
 from loop.judging import Judge
 from loop.objective import Demonstration
@@ -34,16 +35,44 @@ class Student(Record):
     max_new_tokens: int
 
 
+class Sampler(Record):
+    """A model that draws: which one it is, how it is run and what it costs."""
+
+    name: str
+    """As the objective has it; "student" for the student as it is."""
+    engine: str
+    model: str
+    """A model folder or id."""
+    parameters: int = 0
+    """0 where they are not known: then its FLOPs aren't either."""
+    max_new_tokens: int
+    endpoint: str = ""
+    api_key_env: str = ""
+    prices: Prices = FREE
+
+    def cost(self, samples: Iterable[Sample]) -> Spent:
+        """What drawing these samples took."""
+        rows = [(s.prompt_tokens, s.completion_tokens) for s in samples]
+        read, written = sum(row[0] for row in rows), sum(row[1] for row in rows)
+        return Spent(
+            tokens_sampled=read + written,
+            flops=2.0 * self.parameters * (read + written),
+            usd=self.prices.cost(read, written),
+        )
+
+
 @dataclass(frozen=True)
 class Draw:
-    """Problems to be put to a checkpoint: one completion for each key."""
+    """Problems to be put to one model: one completion for each key."""
 
-    checkpoint: Checkpoint
+    sampler: Sampler
     problems: dict[str, Problem]
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """What the model is told, by key, where that is more than the problem."""
+    template: str = ""
+    """Digest of the template that wrote these prompts."""
     temperature: float = 0.0
     strategy: str = ""
-    limited: bool = False
-    """Whether the budget may end it early; what was held back from the start it does not end."""
 
 
 @dataclass(frozen=True)
@@ -74,54 +103,90 @@ class Bench:
     """Where the answer of a demonstration stands."""
     meter: Meter
     crew: Crew
+    samplers: Mapping[str, Sampler | None] = field(default_factory=lambda: {"student": None})
+    """Who may draw samples, by name, the first of the cast first; None is the student as it is."""
 
     def seed_for(self, *parts: object) -> int:
         """A seed that depends on the run's seed and every part."""
         return seed_for(self.seed, *parts)
 
-    def draw(self, room: Room, stage: Stage[list[Sample]], what: Draw) -> list[Sample]:
+    def student_of(self, checkpoint: Checkpoint) -> Sampler:
+        """The student as it is in a checkpoint."""
+        return Sampler(
+            name="student", engine=self.student.engine, model=str(self.run / checkpoint.path),
+            parameters=checkpoint.parameters, max_new_tokens=self.student.max_new_tokens,
+        )  # fmt: skip
+
+    def sampler(self, name: str, best: Checkpoint) -> Sampler:
+        """A sampler of the cast by its name; "" is the first."""
+        return self.samplers[name or next(iter(self.samplers))] or self.student_of(best)
+
+    def draw(
+        self, room: Room, stage: Stage[list[Sample]], draws: Sequence[Draw], limited: bool = False
+    ) -> list[Sample]:
         """One sample for each key, those of an earlier launch kept, in the stage's growing file.
+
+        Args: limited: whether the budget may end it early; what was held back from the start it does not end.
 
         Raises: BudgetSpent when a limit ends it early; what was drawn stays and counts.
         """
         rows = room.rows(stage)
         rows.close()
-        done = read_rows(rows.path, Sample)
-        if len(done) == len(what.problems):
-            drawn = Work(Drawn(0.0, what.checkpoint.parameters), 0)
-        else:
-            limits = self.meter.limits((room.name, stage.name)) if what.limited else NO_LIMITS
-            # A torn row was within the limit when it was drawn: it is owed even where the others have reached it.
-            limits = limits.less(_tokens(done), at_least=int(rows.torn))
-            drawn = self._do("loop.drawing:draw", self._draw_job(room, stage, what, done, limits), room, stage)
+        owed = {key: what.sampler for what in draws for key in what.problems}
+        engine_seconds, peak_bytes = 0.0, 0
+        for what in draws:
+            drawn = self._draw_owed(room, stage, what, owed, rows, limited)
+            engine_seconds += drawn.result.engine_seconds
+            peak_bytes = max(peak_bytes, drawn.peak_bytes)
+            room.spend(stage, _cost(read_rows(rows.path, Sample), owed), engine_seconds, peak_bytes)
+            if drawn.result.stopped:
+                raise BudgetSpent(drawn.result.stopped)
         samples = read_rows(rows.path, Sample)
-        tokens = _tokens(samples)
-        spent = Spent(tokens_sampled=tokens, flops=2.0 * what.checkpoint.parameters * tokens)
-        room.spend(stage, spent, drawn.result.engine_seconds, drawn.peak_bytes)
-        if drawn.result.stopped:
-            raise BudgetSpent(drawn.result.stopped)
-        if len(samples) != len(what.problems):
-            raise StageError(f"{rows.path}: {len(samples)} rows for {len(what.problems)} requests")
+        if len(samples) != len(owed) or {sample.id for sample in samples} != owed.keys():
+            raise StageError(f"{rows.path}: {len(samples)} rows for {len(owed)} requests")
         return samples
 
-    def _draw_job(
-        self, room: Room, stage: Stage[list[Sample]], what: Draw, done: Sequence[Sample], limits: Limits
-    ) -> DrawJob:
-        return DrawJob(
-            engine=self.student.engine,
-            job=SamplingJob(
-                model=str(self.run / what.checkpoint.path),
-                requests=tuple(Request(key, problem.prompt) for key, problem in what.problems.items()),
-                temperature=what.temperature,
-                max_new_tokens=self.student.max_new_tokens,
-                seed=self.seed_for(room.name, stage.name),
-                done=frozenset(sample.id for sample in done),
-            ),
+    def _draw_owed(
+        self,
+        room: Room,
+        stage: Stage[list[Sample]],
+        what: Draw,
+        owed: Mapping[str, Sampler],
+        rows: RowFile,
+        limited: bool,
+    ) -> Work:
+        """What one model still has to draw."""
+        done = read_rows(rows.path, Sample)
+        keys = {sample.id for sample in done} & what.problems.keys()
+        if len(keys) == len(what.problems):
+            return Work(Drawn(0.0, what.sampler.parameters), 0)
+        limits = self.meter.limits((room.name, stage.name)) if limited else NO_LIMITS
+        # A torn row was within the limit when it was drawn: it is owed even where the others have reached it.
+        limits = limits.less(_cost(done, owed), at_least=int(rows.torn))
+        sampler = what.sampler
+        job = SamplingJob(
+            model=sampler.model,
+            requests=tuple(Request(k, what.prompts.get(k, problem.prompt)) for k, problem in what.problems.items()),
+            temperature=what.temperature,
+            max_new_tokens=sampler.max_new_tokens,
+            seed=self.seed_for(room.name, stage.name),
+            done=frozenset(keys),
+            endpoint=sampler.endpoint,
+            api_key_env=sampler.api_key_env,
+            prices=sampler.prices,
+            usd=limits.usd,
+        )
+        order = DrawJob(
+            engine=sampler.engine,
+            job=job,
             rows=str(room.folder / stage.file),
             problems=what.problems,
             strategy=what.strategy,
+            sampler=sampler.name,
+            template=what.template,
             limits=limits,
         )
+        return self._do("loop.drawing:draw", order, room, stage)
 
     def train(self, room: Room, stage: Stage[Checkpoint], work: str, job: object) -> Trained:
         """Have the trainer do `work` ("train", "converge" or "adopt") and count what it cost."""
@@ -170,8 +235,13 @@ class Bench:
         return self.crew.run(work, job, report, f"{room.name.replace('/', '-')}-{stage.name.replace(' ', '-')}")
 
 
-def _tokens(samples: Sequence[Sample]) -> int:
-    return sum(sample.prompt_tokens + sample.completion_tokens for sample in samples)
+def _cost(samples: Sequence[Sample], samplers: Mapping[str, Sampler]) -> Spent:
+    """What the samples cost, by who drew each."""
+    drawn: dict[str, list[Sample]] = {}
+    for sample in samples:
+        drawn.setdefault(samplers[sample.id].name, []).append(sample)
+    by_name = {sampler.name: sampler for sampler in samplers.values()}
+    return sum((by_name[name].cost(rows) for name, rows in drawn.items()), Spent())
 
 
 def keyed(problems: Sequence[Problem]) -> dict[str, Problem]:

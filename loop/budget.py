@@ -55,6 +55,7 @@ class Meter:
             if budget.tokens is None
             else budget.tokens - spent.tokens_sampled - spent.tokens_trained - int(reserved.tokens_trained),
             seconds=None if budget.minutes is None else budget.minutes * 60 - self.seconds - reserved.seconds,
+            usd=budget.usd - spent.usd if budget.usd else None,  # usd: 0 forbids models with a price from the start
         )
 
     def check(self, but_for: tuple[str, str] | None = None) -> BudgetLeft:
@@ -63,7 +64,8 @@ class Meter:
         Raises: BudgetSpent when nothing is.
         """
         left = self.left(but_for)
-        for name, amount in (("rounds", left.rounds), ("tokens", left.tokens), ("minutes", left.seconds)):
+        amounts = {"rounds": left.rounds, "tokens": left.tokens, "minutes": left.seconds, "usd": left.usd}
+        for name, amount in amounts.items():
             if amount is not None and amount <= 0:
                 raise BudgetSpent(name)
         return left
@@ -86,6 +88,7 @@ class Meter:
         return Limits(
             tokens=None if left.tokens is None else max(1, -(-left.tokens // share)),
             seconds=None if left.seconds is None else left.seconds / share,
+            usd=left.usd,
         )
 
     def _reserved(self, rows: Sequence[Spending]) -> Spent:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from loop.errors import LoopError, StageError
+from loop.records import Spent
 
 PRELOAD = ("loop.convergence", "agents.engines.transformers")
 """Modules that the fork server imports once: torch, transformers, TRL and PEFT come with them."""
@@ -38,10 +39,14 @@ class Limits:
 
     tokens: int | None = None
     seconds: float | None = None
+    usd: float | None = None
+    """Dollars; the engine that spends them holds to it, request by request."""
 
-    def less(self, tokens: int, at_least: int = 0) -> Limits:
-        """What is left of these when an earlier launch spent so many tokens on the same work."""
-        return replace(self, tokens=None if self.tokens is None else max(at_least, self.tokens - tokens))
+    def less(self, spent: Spent, at_least: int = 0) -> Limits:
+        """What is left of these when an earlier launch spent so much on the same work."""
+        tokens = None if self.tokens is None else max(at_least, self.tokens - spent.tokens_sampled)
+        usd = None if self.usd is None else max(0.0, self.usd - spent.usd)
+        return replace(self, tokens=tokens, usd=usd)
 
     def spent_by(self, tokens: int, began: float) -> str:
         """The name of the limit that is reached by `tokens` or by the time since `began`, or ""."""

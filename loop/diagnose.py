@@ -32,7 +32,7 @@ def sit_probe(student: Checkpoint, earlier: Earlier, room: Room, bench: Bench) -
         found = bench.tasks.draw(cell, PROBLEMS_PER_CELL, seed, earlier.seen)
         found = found or bench.tasks.draw(cell, PROBLEMS_PER_CELL, seed, ())
         problems |= {digest("probe", room.name, problem.id): problem for problem in found}
-    return bench.draw(room, PROBE, Draw(student, problems))
+    return bench.draw(room, PROBE, [Draw(bench.student_of(student), problems)])
 
 
 def diagnose(samples: Sequence[Sample], judge: Judge, diagnostician: Diagnostician) -> Diagnosis:

@@ -36,6 +36,8 @@ def draw(job: DrawJob, report: Report) -> Drawn:
                     prompt_tokens=row.prompt_tokens,
                     completion_tokens=row.completion_tokens,
                     strategy=job.strategy,
+                    sampler=job.sampler,
+                    template=job.template,
                 )
                 for row in batch
             ]
@@ -45,6 +47,7 @@ def draw(job: DrawJob, report: Report) -> Drawn:
             report(done, total, f"{tokens / max(time.monotonic() - began, 1e-9):,.0f} tokens/s")
             if stopped := job.limits.spent_by(tokens, began):
                 break
+        stopped = stopped or engine.stopped
     except EngineError as error:
         raise MissingError(str(error)) from error
     finally:

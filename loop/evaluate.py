@@ -14,7 +14,7 @@ from loop.statistics import mcnemar, wilson
 
 def sit_exam(problems: Sequence[Problem], student: Checkpoint, room: Room, bench: Bench) -> list[Sample]:
     """The student's greedy answer to every problem. What it costs was held back, so no limit ends it."""
-    return bench.draw(room, ATTEMPTS, Draw(student, keyed(problems)))
+    return bench.draw(room, ATTEMPTS, [Draw(bench.student_of(student), keyed(problems))])
 
 
 def evaluate(

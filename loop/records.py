@@ -83,6 +83,9 @@ class Sample(Record):
     prompt_tokens: int
     completion_tokens: int
     strategy: str = ""
+    sampler: str = "student"
+    template: str = ""
+    """Digest of the prompt's template; "" where the model was told the bare problem."""
 
 
 class Critique(Record):

@@ -62,7 +62,9 @@ class Engine(Protocol):
     engine_seconds: float
     """Seconds spent inside the model's own calls so far."""
     parameters: int
-    """Of the model that ran last; what FLOPs are counted by."""
+    """Of the model that ran last; what FLOPs are counted by; 0 where it is not known."""
+    stopped: str
+    """"usd" when the job's dollars ended it early, else ""."""
 
     def complete(self, job: SamplingJob) -> Iterator[list[Completion]]:
         """Batches of completions, each as it finishes; every owed key exactly once."""

@@ -29,6 +29,7 @@ class ScriptedEngine:
 
     def __init__(self) -> None:
         self.engine_seconds = 0.0
+        self.stopped = ""
         self.parameters = 1
 
     def complete(self, job: SamplingJob) -> Iterator[list[Completion]]:

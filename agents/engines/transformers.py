@@ -27,6 +27,7 @@ class TransformersEngine:
 
     def __init__(self) -> None:
         self.engine_seconds = 0.0
+        self.stopped = ""
         self.parameters = 0
 
     def complete(self, job: SamplingJob) -> Iterator[list[Completion]]:

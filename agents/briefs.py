@@ -67,6 +67,28 @@ class BudgetLeft(Brief):
     usd: float | None = None
 
 
+class StrategyBrief(Brief):
+    """One strategy of the catalogue: an orchestrator that is a model chooses among these."""
+
+    name: str
+    """The `kind` of its reply, such as rejection_sampling."""
+    good_for: str
+    costs: str
+    settings: str = ""
+    """What can be set, and within what bounds."""
+
+
+REJECTION_SAMPLING = StrategyBrief(
+    name="rejection_sampling",
+    good_for="cells that pass sometimes: fresh problems give rows whose every check passed. A cell that never passes "
+    "gives none, a cell that always passes teaches little",
+    costs="problems x samples x the cell's tokens a sample, and the rows kept are trained on for every epoch",
+    settings="allotments (cell, problems, samples a problem 1 to 64), temperature 0 to 2, keep_per_problem 1 to 64, "
+    "sampler, instructions (a text before each problem, for samplers that are chat models)",
+)
+"""The strategy that every objective has."""
+
+
 class PlanBrief(Brief):
     """All that an orchestrator plans from."""
 

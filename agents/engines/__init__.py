@@ -38,6 +38,8 @@ class SamplingJob:
     """Base address of an OpenAI-compatible server, for the engine openai."""
     api_key_env: str = ""
     """Name of the environment variable that holds its key."""
+    whole_prompts: bool = False
+    """Whether the prompts are whole texts already, to be continued as they are."""
     prices: Prices = FREE
     usd: float | None = None
     """Dollars that the job may cost; None is no limit."""
@@ -83,4 +85,8 @@ def open_engine(name: str) -> Engine:
         from agents.engines.scripted import ScriptedEngine
 
         return ScriptedEngine()
-    raise EngineError(f"engine {name}: not available; write transformers or scripted")
+    if name == "openai":
+        from agents.engines.openai import OpenAIEngine
+
+        return OpenAIEngine()
+    raise EngineError(f"engine {name}: not available; write transformers, openai or scripted")

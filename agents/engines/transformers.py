@@ -70,7 +70,7 @@ def load_student(folder: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 def _batches(tokenizer: PreTrainedTokenizerBase, job: SamplingJob) -> Iterator[list[tuple[Request, list[int]]]]:
     """The whole job in batches of like length, longest first: what does not fit in memory fails at once."""
-    prompts = [student_prompt(tokenizer, request.prompt) for request in job.requests]
+    prompts = [r.prompt if job.whole_prompts else student_prompt(tokenizer, r.prompt) for r in job.requests]
     tokens = tokenizer(prompts, add_special_tokens=False)["input_ids"] if prompts else []
     queue = sorted(zip(job.requests, tokens, strict=True), key=lambda pair: -len(pair[1]))
     while queue:

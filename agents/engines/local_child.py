@@ -1,0 +1,78 @@
+"""The child of `LocalTalker`, called with a model: for each line of questions a line of answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from queue import SimpleQueue
+from typing import Any
+
+import jinja2
+from transformers import PreTrainedTokenizerBase
+
+from agents.engines import Request, SamplingJob
+from agents.engines.transformers import TransformersEngine, load_student
+from agents.talk import Message, transcript
+
+
+def main() -> None:
+    """Answer until the end of the input, which is the end of the parent too."""
+    lines: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_listen, args=(lines,), daemon=True).start()
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
+        os.dup2(2, 1)  # what a library prints must not stand among the answers
+        model, tokenizer = load_student(sys.argv[1])
+        while True:
+            print(json.dumps(answers(model, tokenizer, json.loads(lines.get()))), file=out, flush=True)
+
+
+def answers(model: Any, tokenizer: PreTrainedTokenizerBase, questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The answers to a batch, in order; those of one temperature and length are drawn together."""
+    alike: dict[tuple[float, int], list[int]] = {}
+    for place, question in enumerate(questions):
+        alike.setdefault((question["temperature"], question["max_tokens"]), []).append(place)
+    found: dict[int, dict[str, Any]] = {}
+    for (temperature, most), places in alike.items():
+        texts = {place: _text(tokenizer, questions[place]["messages"]) for place in places}
+        job = SamplingJob(
+            model="",
+            requests=tuple(Request(f"{place:x}", text) for place, text in texts.items()),
+            temperature=temperature,
+            max_new_tokens=most,
+            seed=questions[places[0]]["seed"],
+            whole_prompts=True,
+        )
+        for batch in TransformersEngine().complete_with(model, tokenizer, job):
+            for row in batch:
+                found[int(row.key, 16)] = {
+                    "text": row.text,
+                    "finish": row.finish,
+                    "prompt_tokens": row.prompt_tokens,
+                    "completion_tokens": row.completion_tokens,
+                }
+    return [found[place] for place in range(len(questions))]
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
+    """The conversation through the chat template, where there is one; one without a system turn gets none."""
+    turns = [Message(**message) for message in messages]  # type: ignore[arg-type]
+    if not getattr(tokenizer, "chat_template", None):
+        return transcript(turns)
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    except jinja2.TemplateError:
+        first = "\n\n".join(turn.content for turn in turns[:2])
+        joined = [{"role": "user", "content": first}, *messages[2:]]
+        return str(tokenizer.apply_chat_template(joined, tokenize=False, add_generation_prompt=True))
+
+
+def _listen(lines: SimpleQueue[str]) -> None:
+    for line in sys.stdin:
+        lines.put(line)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""A model on this machine as a talker: real weights, a real child process."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from agents.engines.local import LocalTalker
+from agents.talk import Message, Question, Unreachable
+from loop.presets import read_preset
+from loop.scratch import build_student
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("talker") / "model"
+    place.mkdir()
+    build_student(read_preset("tiny").architecture, [("1 + 2", "1 + 2 = 3")], place, seed=0)
+    return place
+
+
+def question(text, **more):
+    return Question((Message("user", text),), max_tokens=8, **more)
+
+
+def test_many_threads_get_each_their_own_answer(folder, tmp_path):
+    talker = LocalTalker(str(folder), tmp_path / "log")
+    try:
+        alone = {text: talker.ask(question(text)) for text in ("1 + 1", "7 - 3 + 5", "9")}
+        with ThreadPoolExecutor(12) as pool:
+            together = list(pool.map(lambda text: (text, talker.ask(question(text))), list(alone) * 4))
+    finally:
+        talker.close()
+    assert all(answer.text == alone[text].text for text, answer in together)
+    assert {a.finish for a in alone.values()} <= {"stop", "length"}
+    assert alone["9"].prompt_tokens < alone["7 - 3 + 5"].prompt_tokens
+    assert threading.active_count() < 20
+
+
+def test_a_model_that_is_not_there_is_said_in_one_line(tmp_path):
+    talker = LocalTalker(str(tmp_path / "nothing"), tmp_path / "log")
+    with pytest.raises(Unreachable, match="nothing") as caught:
+        talker.ask(question("1 + 1"))
+    talker.close()
+    assert "\n" not in str(caught.value)

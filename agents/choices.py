@@ -1,0 +1,132 @@
+"""Choices: what a plan may choose, and the check that it chooses nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from agents.briefs import CellBrief, PlanBrief
+from agents.replies import Proposal, RejectionSampling
+from agents.uniform import Key, name_of
+
+MORE_SAMPLES = 2
+"""How many times the samples of an ordinary round a plan may draw."""
+MORE_EPOCHS = 4.0
+"""How many times the epochs of an ordinary round it may train for."""
+
+
+def most_samples(brief: PlanBrief) -> int:
+    """The most samples that a plan may draw."""
+    return MORE_SAMPLES * brief.samples_per_round
+
+
+def most_epochs(brief: PlanBrief) -> float:
+    """The most passes over the mix that a plan may train for."""
+    return max(1.0, MORE_EPOCHS * brief.epochs)
+
+
+def tokens_a_sample(brief: PlanBrief) -> dict[Key, float]:
+    """What a sample of each cell cost so far, prompt and completion; only cells where that is known."""
+    tokens: Counter[Key] = Counter()
+    tried: Counter[Key] = Counter()
+    for tally in (tally for past in brief.history for tally in past.samples if tally.tokens):
+        tokens[tally.skill, tally.level] += tally.tokens
+        tried[tally.skill, tally.level] += tally.tried
+    return {key: tokens[key] / tried[key] for key in tokens if tried[key]}
+
+
+def check_plan(plan: Proposal, brief: PlanBrief) -> None:
+    """Whether the plan chooses only what the brief offers.
+
+    Raises: ValueError, one line that names the first mistake and the mend.
+    """
+    cells: dict[Key, CellBrief] = {(cell.skill, cell.level): cell for cell in brief.cells}
+    if not plan.strategies and any(cell.left != 0 for cell in brief.cells):
+        raise ValueError("strategies: none is there; write one with an allotment for each cell to practise")
+    for place, strategy in enumerate(plan.strategies):
+        _check_strategy(f"strategies.{place}", strategy, cells, brief)
+    recipes = [strategy.model_copy(update={"allotments": ()}) for strategy in plan.strategies]
+    _once("strategies", [recipe.model_dump_json() for recipe in recipes], "put the allotments of both into one")
+    if plan.strategies:
+        _check_amounts(plan, cells, brief)
+    _once("mixture.rehearse", [_named((c.skill, c.level)) for c in plan.mixture.rehearse], "write each cell once")
+    for share in plan.mixture.rehearse:
+        _known("mixture.rehearse", (share.skill, share.level), cells)
+    _check_training(plan, brief)
+    modes = {mode.name for mode in brief.diagnosis.modes} if brief.diagnosis else set()
+    _once("answers", plan.answers, "write each failure mode once")
+    for name in plan.answers:
+        if name not in modes:
+            raise ValueError(
+                f"answers: {_cut(name)} is no failure mode of the diagnosis; copy a name from it, or none"
+            )
+
+
+def _check_strategy(where: str, strategy: RejectionSampling, cells: dict[Key, CellBrief], brief: PlanBrief) -> None:
+    names = [offered.name for offered in brief.catalogue]
+    if strategy.kind not in names:
+        raise ValueError(f"{where}.kind: {strategy.kind} is not allowed here; choose from {', '.join(names)}")
+    if strategy.sampler and strategy.sampler not in brief.samplers:
+        known = ", ".join(brief.samplers)
+        raise ValueError(
+            f"{where}.sampler: there is no {_cut(strategy.sampler)}; "
+            + (f'choose from {known}, or write "" for the first' if known else 'write ""')
+        )
+    keys: list[Key] = [(allotment.skill, allotment.level) for allotment in strategy.allotments]
+    for key in keys:
+        _known(f"{where}.allotments", key, cells)
+    _once(f"{where}.allotments", [_named(key) for key in keys], "write each cell once")
+
+
+def _check_amounts(plan: Proposal, cells: dict[Key, CellBrief], brief: PlanBrief) -> None:
+    problems: Counter[Key] = Counter()
+    samples: Counter[Key] = Counter()
+    for allotment in (allotment for strategy in plan.strategies for allotment in strategy.allotments):
+        problems[allotment.skill, allotment.level] += allotment.problems
+        samples[allotment.skill, allotment.level] += allotment.problems * allotment.samples
+    if not samples.total():
+        raise ValueError("strategies: no problem is sampled; give at least one cell more than 0 problems")
+    for key, count in problems.items():
+        left = cells[key].left
+        if left is not None and count > left:
+            raise ValueError(f"strategies: {_named(key)} has {left} problems left; ask for no more than these")
+    if samples.total() > most_samples(brief):
+        raise ValueError(
+            f"strategies: {samples.total()} samples are too many; a plan may draw {most_samples(brief)},"
+            f" an ordinary round draws {brief.samples_per_round}"
+        )
+    each = tokens_a_sample(brief)
+    cost = sum(count * each.get(key, 0.0) for key, count in samples.items())
+    if brief.budget.tokens is not None and cost > brief.budget.tokens:
+        raise ValueError(
+            f"strategies: this takes about {cost:.0f} tokens to sample, {brief.budget.tokens} are left; ask for less"
+        )
+
+
+def _check_training(plan: Proposal, brief: PlanBrief) -> None:
+    training = plan.training
+    if training.method not in brief.methods:
+        raise ValueError(f"training.method: {training.method} is not allowed; choose from {', '.join(brief.methods)}")
+    if brief.start in ("base", "best") and training.start != brief.start:
+        raise ValueError(f"training.start: the objective fixes it; write {brief.start}")
+    if training.epochs > most_epochs(brief):
+        raise ValueError(f"training.epochs: {training.epochs:g} are too many; write at most {most_epochs(brief):g}")
+
+
+def _known(where: str, key: Key, cells: dict[Key, CellBrief]) -> None:
+    if key not in cells:
+        raise ValueError(f"{where}: there is no cell {_named(key)}; copy skill and level from the list of cells")
+
+
+def _once(where: str, names: Sequence[str], mend: str) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"{where}: {_cut(name)} stands {count} times; {mend}")
+
+
+def _named(key: Key) -> str:
+    return _cut(name_of(key))
+
+
+def _cut(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:80] + "…")

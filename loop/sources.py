@@ -227,7 +227,7 @@ class ProblemRow(Row):
     answer: Annotated[Filled, BeforeValidator(lambda v: str(v) if type(v) in (int, float) else v)]
 
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=BaseModel)
 
 
 def read_problem_rows(source: Source, folder: Path) -> list[ProblemRow]:
@@ -275,7 +275,8 @@ def read_rows(path: Path, kind: type[R], wrong: Callable[[R], str] = lambda _: "
 
 
 def _row(line: bytes, kind: type[R]) -> R:
-    mend = "write {" + ", ".join(f'"{key}": ...' for key in ("prompt", *kind.__annotations__)) + "}"
+    required = (key for key, field in kind.model_fields.items() if field.is_required())
+    mend = "write {" + ", ".join(f'"{key}": ...' for key in required) + "}"
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:

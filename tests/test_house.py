@@ -34,7 +34,6 @@ LONGER = {
     "agents/rules.py": 300,
     "agents/standings.py": 260,
     "loop/ledger.py": 270,
-    "loop/objective.py": 570,
     "loop/plots.py": 280,
     "loop/report.py": 340,
     "loop/runner.py": 260,

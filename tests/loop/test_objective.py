@@ -10,15 +10,18 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agents import scripts
+from agents.purse import FREE
+from loop.cast import SCRIPTS
 from loop.errors import ObjectiveError
 from loop.objective import (
-    PLAYERS_BUILT,
     Objective,
     Player,
     read_demonstrations,
     read_objective,
     read_problem_rows,
 )
+from loop.run import objective_digest
 
 TEXT = """---
 student: scratch/tiny
@@ -58,6 +61,8 @@ def write_files(folder: Path, text: str | bytes = TEXT) -> Path:
     (folder / "problems.jsonl").write_text("\n".join(map(json.dumps, problems)))
     (folder / "broken.jsonl").write_text('{"prompt": "p", "response": "r", "answer": "a"}\n{"prompt": "p"}\n')
     (folder / "none.jsonl").write_text("\n")
+    (folder / "docs.txt").write_text("A document.")
+    (folder / "notes.pdf").write_text("of no kind that is read")
     path = folder / "OBJECTIVE.md"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
@@ -131,14 +136,133 @@ def test_the_cast_can_be_told_to_plan_uniformly(tmp_path: Path) -> None:
     assert plain.cast == mapping.cast
 
 
-def test_lifting_a_restriction_of_the_cast_takes_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PLAYERS_BUILT, "teachers", None)
-    written = "[org/a, {model: b, engine: openai, endpoint: 'http://x', prices: {input: 1, output: 2.5}}]"
-    teachers = read(tmp_path, changed("seed: 0", f"cast: {{teachers: {written}}}")).cast.teachers
-    assert teachers is not None
-    assert [teacher.model for teacher in teachers] == ["org/a", "b"]
-    assert teachers[1].prices is not None
-    assert teachers[1].prices.output == 2.5
+CAST = """cast:
+  orchestrator: {model: gpt-x, engine: openai, api_key_env: MY_KEY, prices: {input: 1.5, output: 6}}
+  sampler: [student, org/weak, ./models/mine, {model: 'w:free', endpoint: 'http://10.0.0.7:8000/v1/'}, scripted/echo]
+  critic: [{model: judge, endpoint: 'https://api.openai.com/v1', prices: {input: 1, output: 2}}, verifier]
+"""
+
+
+def test_models_play_the_parts_of_the_cast(tmp_path: Path) -> None:
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    (tmp_path / "models" / "mine" / "config.json").write_text("{}")
+    objective = read(tmp_path, changed("usd: 0", "usd: 9", changed("seed: 0\n", CAST)))
+    cast = objective.cast
+    (planner,), (judge,) = cast.orchestrator, cast.critics
+    assert (planner.address, planner.key_variable) == ("https://api.openai.com/v1", "MY_KEY")
+    assert (judge.key_variable, judge.engine, judge.is_public) == ("OPENAI_API_KEY", None, True)
+    assert planner.tariff.cost(1_000_000, 500_000) == 4.5
+    assert [p.model for p in cast.sampler] == ["student", "org/weak", "./models/mine", "w:free", "scripted/echo"]
+    served = cast.sampler[3]
+    assert (served.address, served.key_variable, served.is_public) == ("http://10.0.0.7:8000/v1", "", False)
+    assert [(part, i) for part, i, _ in cast.models()] == [
+        ("orchestrator", 0), ("sampler", 1), ("sampler", 2), ("sampler", 3), ("sampler", 4), ("critic", 0),
+    ]  # fmt: skip
+    assert objective.model_name("./models/mine") == str(tmp_path / "models" / "mine")
+    assert objective.model_name("org/weak") == "org/weak"
+    assert {player.model for player in cast.critic if player.is_word} == {"verifier"}
+    assert objective.digest_fields()["cast"]["orchestrator"][0]["api_key_env"] == "MY_KEY"
+
+
+def test_scripts_play_planner_and_critic() -> None:
+    assert {script.removeprefix("scripted/") for script in SCRIPTS.values()} == {*scripts.SCRIPTS}
+
+
+@pytest.mark.parametrize("written", ["{engine: vllm}", "{model: student, engine: vllm}", "[{engine: vllm}]"])
+def test_the_student_samples_under_an_engine(tmp_path: Path, written: str) -> None:
+    (player,) = read(tmp_path, changed("seed: 0", f"cast: {{sampler: {written}}}")).cast.sampler
+    assert (player.model, player.engine) == ("student", "vllm")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "is_public"),
+    [
+        ("http://localhost:1/v1", False), ("http://127.0.0.1:80", False), ("http://[::1]:80/v1", False),
+        ("http://192.168.1.9/v1", False), ("http://gpu-box:8000", False), ("http://gpu.lan:8000", False),
+        ("http://8.8.8.8/v1", True), ("https://llm.example.org/v1", True), ("https://[2606:4700::1111]/v1", True),
+    ],
+)  # fmt: skip
+def test_prices_are_asked_for_where_a_stranger_may_send_a_bill(
+    tmp_path: Path, endpoint: str, is_public: bool
+) -> None:
+    text = changed("seed: 0", f"cast: {{critic: [verifier, {{model: m, endpoint: '{endpoint}'}}]}}")
+    if is_public:
+        words = "cast.critic.1.prices: is missing, and the dollar cap cannot hold; write prices: {input: ..., output"
+        assert words in refusal(tmp_path, text)
+    else:
+        assert read(tmp_path, text).cast.critics[0].tariff == FREE
+    assert read(tmp_path, changed(", usd: 0", "", text)), "without a cap nothing must hold"
+    priced = changed(f"'{endpoint}'", f"'{endpoint}', prices: {{input: 0, output: 1}}", text)
+    words = "cast.critic.1.prices: {input: 0, output: 1} cost dollars, and budget.usd: 0 forbids m; raise it"
+    assert words in refusal(tmp_path, priced)
+    assert read(tmp_path, changed("usd: 0", "usd: 0.5", priced))
+    assert read(tmp_path, changed("output: 1", "output: 0", priced)), "a model that costs nothing is no paid one"
+
+
+SECRETS = [
+    "cast: {critic: {model: m, endpoint: 'http://x/v1', api_key_env: sk-PrIvAtE123456}}",
+    "cast: {critic: {model: m, endpoint: 'http://x/v1', api_key_env: PrIvAtE123456}}",
+    "cast: {critic: {model: m, endpoint: 'http://x/v1', api_key: PrIvAtE123456}}",
+    "cast: {critic: {model: m, endpoint: 'http://x/v1', token: PrIvAtE123456}}",
+    "cast: {critic: [{endpoint: 'http://x/v1', api_key_env: PrIvAtE123456}]}",
+    "cast: {judge: {model: m, api_key_env: PrIvAtE123456}}",
+    'cast: {judge: {"model": "m", "api_key": "PrIvAtE123456"}}',
+    "cast: {critic: {model: m, endpoint: 'http://me:PrIvAtE123456@x/v1'}}",
+    "cast: {critic: {model: m, endpoint: 'http://x/v1?key=PrIvAtE123456'}}",
+    "critics: sk-PrIvAtE123456",
+]
+
+
+@pytest.mark.parametrize("written", SECRETS)
+def test_no_secret_is_repeated(tmp_path: Path, written: str) -> None:
+    assert "PrIvAtE" not in refusal(tmp_path, changed("seed: 0", written))
+
+
+def test_documents_are_files_and_folders(tmp_path: Path) -> None:
+    (tmp_path / "docs" / "deep").mkdir(parents=True)
+    (tmp_path / "docs" / ".hidden").write_bytes(b"\xff")
+    (tmp_path / "docs" / "deep" / "b.MD").write_text("# B\nTwo.")
+    (tmp_path / "docs" / "a.txt").write_text("One.")
+    one = read(tmp_path, changed("seed: 0", "documents: docs/a.txt"))
+    assert (one.documents, one.document_files()) == (("docs/a.txt",), ("docs/a.txt",))
+    all_of_them = read(tmp_path, changed("seed: 0", "documents: [docs/a.txt, docs]"))
+    assert all_of_them.document_files() == ("docs/a.txt", "docs/deep/b.MD")
+    before = objective_digest(all_of_them)
+    (tmp_path / "docs" / "c.txt").write_text("Three.")
+    assert objective_digest(all_of_them) != before, "a run is of all documents that a folder holds"
+    assert read(tmp_path).document_files() == ()
+
+
+def test_a_document_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = write_files(tmp_path, changed("seed: 0", "documents: docs"))
+    (tmp_path / "docs").mkdir()
+    for name, content, words in [
+        ("a.jsonl", b'{"text": "x"}\n{"title": "y"}\n', 'a.jsonl:2 has no "text"; write {"text": ...}'),
+        ("a.jsonl", b'{"text": 5}\n', 'a.jsonl:1 has a "text" that is empty or not text; write'),
+        ("a.jsonl", b"{\n", "a.jsonl:1 is not JSON; write"),
+        ("a.md", b"\xff", "docs/a.md is not UTF-8 text; save the file as UTF-8"),
+        ("a.txt", b"x" * 20_000_001, "docs/a.txt makes them more than 20 MB together; bring fewer"),
+        ("a.pdf", b"x", "docs holds a.pdf, which is not read; bring .txt, .md or .jsonl alone"),
+    ]:
+        (tmp_path / "docs" / name).write_bytes(content)
+        with pytest.raises(ObjectiveError) as caught:
+            read_objective(path)
+        assert str(caught.value).startswith("OBJECTIVE.md: documents: ")
+        assert words in str(caught.value)
+        (tmp_path / "docs" / name).unlink()
+    with pytest.raises(ObjectiveError, match="docs is a folder without documents; put"):
+        read_objective(path)
+
+
+def test_a_rubric_is_a_list_of_criteria(tmp_path: Path) -> None:
+    path = write_files(tmp_path, changed("seed: 0", "critic: {rubric: rubric.yaml, bar: 0.9}"))
+    for content in (b"- {name: right, text: It is right., weight: 1}\n", b"criteria:\n  - {name: right}\n"):
+        (tmp_path / "rubric.yaml").write_bytes(content)
+        assert read_objective(path).critic.rubric == "rubric.yaml"
+    for content in (b"", b"It is right.", b"[]", b"criteria: 5", b"\xff", b"- [", b"[" * 5000):
+        (tmp_path / "rubric.yaml").write_bytes(content)
+        with pytest.raises(ObjectiveError, match=r"^OBJECTIVE\.md: critic\.rubric: rubric\.yaml holds no crit"):
+            read_objective(path)
 
 
 @pytest.mark.parametrize(
@@ -361,16 +485,96 @@ MISTAKES = [
         "training.method: magic is not one of the values known here; write",
     ),
     ("seed: 0", "training: sft", "training: sft is not made of keys; write {key: value}"),
+    ("seed: 0", "cast: {orchestrator: [org/m, org/n]}", "orchestrator: [org/m, org/n] are several, and one pl"),
     (
         "seed: 0",
-        "cast: {orchestrator: org/m}",
-        "cast.orchestrator: org/m is not available yet; write rules or uniform",
+        "cast: {orchestrator: student}",
+        "cast.orchestrator: student cannot play orchestrator; write rul",
     ),
     (
         "seed: 0",
-        "cast: {sampler: [student, student]}",
-        "cast.sampler: [student, student] is not available yet; write",
+        "cast: {critic: [verifier, rules]}",
+        "cast.critic.1: rules cannot play critic; write verifier, ",
     ),
+    ("seed: 0", "cast: {sampler: [student, student]}", "cast.sampler.1: student stands there twice; keep one"),
+    ("seed: 0", "cast: {critic: [org/m, {model: org/m}]}", "cast.critic.1: {model: org/m} stands there twice; keep"),
+    ("seed: 0", "cast: {critic: []}", "cast.critic: [] is empty; write at least one"),
+    ("seed: 0", "cast: {critic: verifer}", "cast.critic: verifer is no model of that name; did you mean verifier?"),
+    ("seed: 0", "cast: {critic: ./lost}", "cast.critic: ./lost is no folder and no model id; write one"),
+    ("seed: 0", "cast: {critic: '.'}", "cast.critic: '.' is a folder without a model; write"),
+    (
+        "seed: 0",
+        "cast: {sampler: scratch/tiny}",
+        "cast.sampler: scratch/tiny is a preset of a student and no mod",
+    ),
+    (
+        "seed: 0",
+        "cast: {critic: scripted/planner}",
+        "scripted/planner is no script for critic; write scripted/c",
+    ),
+    (
+        "seed: 0",
+        "cast: {orchestrator: scripted/}",
+        "orchestrator: scripted/ is no script; write scripted/<name>",
+    ),
+    ("seed: 0", "cast: {critic: {model: org/m, engine: scripted}}", "cast.critic.model: org/m is no script; write"),
+    (
+        "seed: 0",
+        "cast: {critic: {model: scripted/critic, engine: vllm}}",
+        "cast.critic.model: scripted/critic is a script, which needs no endpoint and no other engine; take",
+    ),
+    ("seed: 0", "cast: {critic: {model: m, engine: ray}}", "cast.critic.engine: ray is not available yet; write"),
+    ("seed: 0", "cast: {critic: {model: m, engine: vlm}}", "cast.critic.engine: vlm is not one of the values known"),
+    (
+        "seed: 0",
+        "cast: {critic: {model: verifier, engine: vllm}}",
+        "critic.engine: vllm is no engine for verifier",
+    ),
+    ("seed: 0", "cast: {sampler: {model: student, engine: openai}}", "sampler.engine: openai is no engine for stude"),
+    ("seed: 0", "cast: {sampler: {engine: scripted}}", "sampler.engine: scripted does not run scratch/tiny; write t"),
+    (
+        "seed: 0",
+        "cast: {sampler: {model: student, prices: {input: 1, output: 1}}}",
+        "cast.sampler.prices: {input: 1, output: 1} is for a model, and student is none; take it out",
+    ),
+    ("seed: 0", "cast: {sampler: {endpoint: 'http://x/v1'}}", "cast.sampler.model: is missing; write"),
+    (
+        "seed: 0",
+        "cast: {critic: {model: m, engine: vllm, endpoint: 'http://x/v1'}}",
+        "cast.critic.endpoint: 'http://x/v1' is for engine openai, not vllm; take one of the two out",
+    ),
+    ("seed: 0", "cast: {critic: {model: m, endpoint: 'x:80'}}", "cast.critic.endpoint: 'x:80' is no address; write"),
+    ("seed: 0", "cast: {critic: {model: m, endpoint: 'ftp://x/v1'}}", "endpoint: 'ftp://x/v1' is no address; write"),
+    ("seed: 0", "cast: {critic: {model: m, endpoint: 'http://x:999999'}}", "'http://x:999999' is no address; write"),
+    ("seed: 0", "cast: {critic: {model: m, endpoint: 'http://[x/v1'}}", "'http://[x/v1' is no address; write"),
+    ("seed: 0", "cast: {critic: {model: m, endpoint: 'http://x/v1?a=b'}}", "is more than an address; keep keys out"),
+    (
+        "seed: 0",
+        "cast: {critic: {model: m, endpoint: 'http://x/v1/chat/completions'}}",
+        "'http://x/v1/chat/completions' is the address of one call; write the base of them",
+    ),
+    ("seed: 0", "cast: {critic: {model: m, api_key_env: K}}", "cast.critic.api_key_env: is for a model at an endp"),
+    (
+        "seed: 0",
+        "cast: {critic: {model: m, engine: openai, api_key_env: my-key}}",
+        "cast.critic.api_key_env: is no name of a variable; put the key into one, and write its name",
+    ),
+    ("seed: 0", "cast: {critic: {model: m, prices: {input: 1}}}", "cast.critic.prices.output: is missing; write"),
+    (
+        "seed: 0",
+        "cast: {critic: {model: m, prices: {input: -1, output: 1}}}",
+        "cast.critic.prices.input: -1 is too small; write 0 or more",
+    ),
+    ("seed: 0", "unsafe_code: true", "unsafe_code: true is not available yet; take the key out"),
+    ("seed: 0", "documents: []", "documents: [] is empty; write at least one"),
+    ("seed: 0", "documents: [demos.jsonl, lost.txt]", "documents.1: lost.txt is not a file that exists; write"),
+    ("seed: 0", "documents: OBJECTIVE.pdf", "documents: OBJECTIVE.pdf is not a file that exists; write"),
+    (
+        "seed: 0",
+        "documents: notes.pdf",
+        "documents: notes.pdf is a file that is not read; bring .txt, .md or .js",
+    ),
+    ("seed: 0", "documents: demos.jsonl", 'documents: demos.jsonl:1 has no "text"; write {"text": ...}'),
     ("seed: 0", "cast: {judge: org/m}", "cast.judge: org/m is not available yet; take the key out"),
     (
         "seed: 0",
@@ -582,7 +786,9 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
 def test_any_value_at_any_place_only_ever_refuses(tmp_path: Path, data: st.DataObject) -> None:
     front = yaml.safe_load(TEXT.split("---")[1])
     front |= {key: {} for key in Objective.model_fields if key not in front}
-    front["cast"] = {"orchestrator": {"model": "m", "prices": {"input": 1}}, "judge": ["a"]}
+    player = {"model": "m", "endpoint": "http://x/v1", "api_key_env": "K", "prices": {"input": 1, "output": 2}}
+    front["cast"] = {"orchestrator": {"model": "m", "prices": {"input": 1}}, "critic": ["verifier", player]}
+    front["documents"] = ["docs.txt"]
     for _ in range(data.draw(st.integers(1, 3))):
         container, key = data.draw(st.sampled_from(list(places(front))))
         container[key] = data.draw(YAML_VALUES)

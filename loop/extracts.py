@@ -1,0 +1,170 @@
+"""Extracts: parts of the documents, the nearest of which ground what a sampler writes, quoted as data."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import nlargest
+from math import log
+
+from agents.prompts import Prompt, render
+from loop.contamination import Exams
+from loop.documents import HEADING, Document
+from loop.records import Record, digest
+
+LEAST, MOST = 400, 1600
+"""Characters of an extract: a new one is begun from LEAST at a heading, and no part is joined beyond MOST. What ends
+a document, or stands before a part too long to join, may be shorter."""
+SATURATION, LENGTH = 1.2, 0.75
+"""k1 and b of BM25, the usual values (Robertson and Zaragoza 2009, section 3.6)."""
+SHORT = 3
+"""Words and marks below which an exam problem is too short to be looked for in a text."""
+START = 5
+"""Words and marks by whose run the places are found at which a problem may stand."""
+
+
+class Extract(Record):
+    """A part of a document."""
+
+    id: str
+    """Digest of the text."""
+    document: str
+    """Name of the document."""
+    title: str
+    """The heading that it stands under, or the document's title; "" where there is neither."""
+    text: str
+
+
+class Extracts:
+    """The distinct extracts of some documents that hold no problem of an exam."""
+
+    def __init__(self, documents: Iterable[Document], exam_prompts: Iterable[str]) -> None:
+        """Args: exam_prompts: of all problems of dev and test."""
+        prompts = list(exam_prompts)
+        exams, held = Exams(prompts), _Held(prompts)
+        found = {e.id: e for document in documents for e in split_document(document)}
+        matches = {e.id: held.match(e.text) or exams.match(e.text, "") for e in found.values()}
+        self.all = tuple(extract for extract in found.values() if not matches[extract.id])
+        """In the order of the documents."""
+        self.left_out = len(found) - len(self.all)
+        """Extracts that hold a problem of an exam."""
+        self.match = next(filter(None, matches.values()), "")
+        """The text by which the first of them did."""
+        self._weights = _weigh([_terms(f"{e.title} {e.text}") for e in self.all])
+
+    def nearest(self, prompt: str, most: int, seed: int) -> tuple[Extract, ...]:
+        """At most so many extracts that share words with the prompt, the nearest by BM25 first.
+
+        `seed` decides between equally near ones.
+        """
+        scores: defaultdict[int, float] = defaultdict(float)
+        for term in sorted(set(_terms(prompt))):
+            for i, weight in self._weights.get(term, ()):
+                scores[i] += weight
+        least = min(nlargest(most, scores.values()), default=0.0)
+        near = [i for i, score in scores.items() if score >= least]
+        near.sort(key=lambda i: (-scores[i], digest(seed, self.all[i].id)))
+        return tuple(self.all[i] for i in near[:most])
+
+
+def sample_prompt(problem: str, instructions: str = "", extracts: Sequence[Extract] = ()) -> Prompt:
+    """What a sampler is told: with neither instructions nor extracts the bare problem, which no template made."""
+    if not instructions and not extracts:
+        return Prompt(problem, "")
+    return render("sample", problem=problem, instructions=instructions, extracts=extracts)
+
+
+# Into extracts.
+
+
+def split_document(document: Document) -> Iterator[Extract]:
+    """The document's extracts in their order: whole paragraphs where they fit, else sentences, else words.
+
+    A run of more than MOST characters without white space is no word: it is cut where it is full.
+    """
+    title, parts, size = document.title, list[str](), 0
+    under = title
+    for part in _parts(document.text):
+        heading = HEADING.match(part)
+        if parts and (size + len(part) > MOST or (heading and size >= LEAST)):
+            yield from _extract(document, under, parts)
+            parts, size = [], 0
+        if heading:
+            title = heading[1].strip()
+        if not parts:
+            under = title
+        parts.append(part)
+        size += len(part) + 2
+    yield from _extract(document, under, parts)
+
+
+def _extract(document: Document, title: str, parts: Sequence[str]) -> Iterator[Extract]:
+    """The parts as one extract; none where they are bare headings."""
+    if not all(HEADING.fullmatch(part) for part in parts):
+        text = "\n\n".join(parts)
+        yield Extract(id=digest(text), document=document.name, title=title, text=text)
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Headings with what follows them and paragraphs, none longer than MOST."""
+    for block in re.split(r"\n[ \t]*\n|\n(?=#{1,6}[ \t]+\S)", text):
+        rest = block.strip()
+        while len(rest) > MOST:
+            head = rest[: MOST + 1]
+            ends = [m.end() for m in re.finditer(r"[.!?][\"')\]]*\s|[。！？]|\n", head) if m.end() >= LEAST]
+            spaces = [m.start() for m in re.finditer(r"\s", head)]
+            cut = (ends or spaces or [MOST])[-1]
+            yield rest[:cut].strip()
+            rest = rest[cut:].strip()
+        if rest:
+            yield rest
+
+
+# What is near.
+
+
+def _terms(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
+
+
+def _weigh(texts: Sequence[Sequence[str]]) -> dict[str, list[tuple[int, float]]]:
+    """What every term adds to the score of every text that holds it, by BM25."""
+    mean = sum(map(len, texts)) / max(1, len(texts)) or 1.0
+    counts = [Counter(terms) for terms in texts]
+    holders = Counter(term for count in counts for term in count)
+    weights: dict[str, list[tuple[int, float]]] = {term: [] for term in holders}
+    for i, count in enumerate(counts):
+        slack = SATURATION * (1 - LENGTH + LENGTH * len(texts[i]) / mean)
+        for term, n in count.items():
+            rarity = log(1 + (len(texts) - holders[term] + 0.5) / (holders[term] + 0.5))
+            weights[term].append((i, rarity * n * (SATURATION + 1) / (n + slack)))
+    return weights
+
+
+# What is held.
+
+
+class _Held:
+    """Exam problems, ready to be looked for inside a longer text, word for word. `Exams` compares whole problems."""
+
+    def __init__(self, prompts: Iterable[str]) -> None:
+        self._by_start: defaultdict[tuple[str, ...], list[tuple[str, ...]]] = defaultdict(list)
+        for prompt in prompts:
+            words = _marks(prompt)
+            if len(words) >= SHORT:
+                self._by_start[words[:START]].append(words)
+
+    def match(self, text: str) -> str:
+        """The first problem that the text holds, or ""."""
+        words = _marks(text)
+        for i in range(len(words)):
+            for length in range(SHORT, START + 1):
+                for problem in self._by_start.get(words[i : i + length], ()):
+                    if words[i : i + len(problem)] == problem:
+                        return " ".join(problem)
+        return ""
+
+
+def _marks(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\w+|[^\w\s]", text.casefold()))

@@ -13,6 +13,7 @@ from agents.verdicts import Rubric
 from loop.errors import ObjectiveError
 
 MOST_BYTES = 200_000
+MOST_DEPTH = 8
 MENDS = {
     "missing": "is missing; write name, text and weight for each criterion",
     "extra_forbidden": "is not known here; a rubric has criteria and threshold, a criterion name, text and weight",
@@ -57,7 +58,7 @@ def _rubric(text: str, name: str) -> Rubric:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         place = getattr(error, "problem_mark", None)
         line = f"line {place.line + 1}: " if place else ""
-        words = getattr(error, "problem", None) or str(error) or "too deep"
+        words = getattr(error, "problem", None) or str(error) or "is nested too deeply"
         mend = "" if ";" in words else "; check its indentation, brackets and quotes"
         raise ObjectiveError(f"{name}: {line}{words}{mend}") from error
     try:
@@ -67,8 +68,13 @@ def _rubric(text: str, name: str) -> Rubric:
 
 
 def _load(text: str) -> Any:
-    if any(getattr(event, "anchor", None) for event in yaml.parse(text, yaml.SafeLoader)):
-        raise ValueError("has an alias (& or *); write it out, or in quotes")
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if getattr(event, "anchor", None) or depth > MOST_DEPTH:
+            raise ValueError("has an alias (& or *) or too many brackets; write it out, or in quotes")
+    if not text.strip():
+        raise ValueError("is empty; write - {name: ..., text: ..., weight: ...} for each criterion")
     return _plain(yaml.compose(text, yaml.SafeLoader))
 
 

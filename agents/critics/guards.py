@@ -18,7 +18,7 @@ TIMES_TYPICAL = 8
 SHARE_OF_TYPICAL = 20
 """A response without a digit that is shorter than an ordinary one by this factor has no room for content."""
 
-LOOKALIKES = str.maketrans("аеорсухіѕјԁɡΑΒΕΗΙΚΜΝΟΡΤΥΧο", "aeopcyxisjdgABEHIKMNOPTYXo")
+LOOKALIKES = str.maketrans("аеорсухіѕјԁɡАВЕКМНОРСТУХІЅЈΑΒΕΗΙΚΜΝΟΡΤΥΧο", "aeopcyxisjdgABEKMHOPCTYXISJABEHIKMNOPTYXo")
 """Cyrillic and Greek letters that look Latin."""
 HIDDEN = frozenset("\u202a\u202b\u202d\u202e\u2066\u2067\u2068") | {chr(code) for code in range(0xE0000, 0xE0080)}
 """Characters that turn the direction of text, and tags that nobody sees."""
@@ -26,7 +26,7 @@ HIDDEN = frozenset("\u202a\u202b\u202d\u202e\u2066\u2067\u2068") | {chr(code) fo
 OPENERS = frozenset(
     "a alright an and answer answers as by certainly course detailed do explanation final finally find following "
     "follows for given help here here's i i'd i'll in is it let let's look me my need of okay output please process "
-    "proof question reasoning response result scratchpad see so solution solve solved solving step steps sure task "
+    "problem proof question reasoning response result scratchpad see so solution solve solved solving step steps sure task "
     "the then therefore think thinking this thought thoughts to understand us verify we we'll will working "
     "解 解答 答案 答え 解説 かいせつ 思考过程 respuesta solución lösung antwort réponse решение ответ"
     .translate(LOOKALIKES).split()

@@ -1,4 +1,7 @@
-"""The scripted critic: checks the sums of a response, and now and then errs, as its seed has it."""
+"""The scripted critic: checks the sums of a response, and errs over a few problems.
+
+Whether it errs hangs on the problem, and on the seed where there is a temperature; never on what a response says.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,15 @@ TERM = re.compile(r"([-+*/]?) *(-?\d+(?:\.\d+)?) *")
 def answer(question: Question) -> str:
     """What the critic writes, from the prompt's JSON strings alone; "" for a prompt that is not a critic's."""
     prompt = question.messages[0].content
-    roll = int(hashlib.sha256(json.dumps([prompt, question.seed]).encode()).hexdigest()[:8], 16) % 100
+    problem = _text(prompt, "Problem")
+    if problem is None:
+        return ""
+    luck = json.dumps([problem, question.seed if question.temperature else 0])
+    roll = int(hashlib.sha256(luck.encode()).hexdigest()[:8], 16) % 100
     if roll >= 100 - RAMBLES and len(question.messages) == 1:
         return "This looks fine to me."
     errs = roll < ERRS
-    problem = _text(prompt, "Problem")
     response, first, second = (_text(prompt, name) for name in ("Response", "First response", "Second response"))
-    if problem is None:
-        return ""
     if first is not None and second is not None:
         wrong = [_mistake(problem, text) for text in (first, second)]
         better = "tie" if bool(wrong[0]) == bool(wrong[1]) else "second" if wrong[0] else "first"

@@ -41,6 +41,8 @@ class Calibration(Record):
     """How far a critic can be trusted this round. Shares have 95 % Wilson intervals; errors count in none of them."""
 
     critic: str
+    seat: str = ""
+    """Name of the model in the cast."""
     bar: float
     asked: int
     errors: int

@@ -26,8 +26,8 @@ HIDDEN = frozenset("\u202a\u202b\u202d\u202e\u2066\u2067\u2068") | {chr(code) fo
 OPENERS = frozenset(
     "a alright an and answer answers as by certainly course detailed do explanation final finally find following "
     "follows for given help here here's i i'd i'll in is it let let's look me my need of okay output please process "
-    "problem proof question reasoning response result scratchpad see so solution solve solved solving step steps sure task "
-    "the then therefore think thinking this thought thoughts to understand us verify we we'll will working "
+    "problem proof question reasoning response result scratchpad see so solution solve solved solving step steps "
+    "sure task the then therefore think thinking this thought thoughts to understand us verify we we'll will working "
     "解 解答 答案 答え 解説 かいせつ 思考过程 respuesta solución lösung antwort réponse решение ответ"
     .translate(LOOKALIKES).split()
 )  # fmt: skip

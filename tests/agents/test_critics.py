@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from statistics import median
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from launches import ROOT
 
 from agents.critics.guards import LONGEST, refusal
 from agents.critics.pairwise import PairwiseCritic
@@ -421,6 +423,15 @@ def test_a_word_where_pages_are_usual_is_refused():
 )
 def test_honest_answers_pass_the_guards(response):
     assert refusal(PROBLEM, response) == ""
+
+
+@pytest.mark.parametrize("example", ["chain_sum", "spell_backward"])
+def test_no_demonstration_of_the_examples_is_refused(example):
+    path = ROOT / "examples" / example / "demonstrations.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    typical = round(median(len(row["response"]) for row in rows))
+    assert len(rows) > 200
+    assert {refusal(row["prompt"], row["response"], typical) for row in rows} == {""}
 
 
 # What stands in a problem or a response is data.

@@ -83,8 +83,7 @@ class _Sampling:
         sending: set[asyncio.Task[None]] = set()
         try:
             while self._queue or sending:
-                most = 1 if self._wire.base is None else self._wire.patience.most_in_flight
-                while self._queue and len(sending) < most:
+                while self._queue and len(sending) < self._room():
                     sending.add(asyncio.create_task(self._deliver(self._queue.popleft())))
                 done, sending = await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -96,6 +95,12 @@ class _Sampling:
                 task.cancel()
             await asyncio.gather(*sending, return_exceptions=True)
         return self._stopped
+
+    def _room(self) -> int:
+        """For so many requests: those that can be sent soon, since how they are put may have to change till then."""
+        if self._wire.base is None:
+            return 1
+        return min(int(self._wire.window.size) + self._wire.asleep, 2 * self._wire.patience.most_in_flight)
 
     async def _deliver(self, parcel: Parcel) -> None:
         body = self._body(parcel)

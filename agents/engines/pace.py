@@ -103,6 +103,7 @@ class Window:
         self._patience = patience
         self.size = min(START_IN_FLIGHT, float(patience.most_in_flight))
         self._rising = True
+        self._length = int(self.size)
         self._in_flight = self._landed = self._overloads = 0
         self._seconds = self._slowest = 0.0
         self._quickest = float("inf")
@@ -145,7 +146,7 @@ class Window:
     def _count(self) -> None:
         """At the end of each window: its new size."""
         self._landed += 1
-        if self._landed < int(self.size):
+        if self._landed < self._length:
             return
         answered, refused = self._landed - self._overloads, self._overloads / self._landed
         latency = self._seconds / answered if answered else float("inf")
@@ -154,4 +155,4 @@ class Window:
         self._rising = self._rising and holds
         size = self.size * (1 - refused / 2) + (1 if holds and not self._rising else 0)
         self.size = max(1.0, min(size, self._patience.most_in_flight))
-        self._landed, self._overloads, self._seconds = 0, 0, 0.0
+        self._length, self._landed, self._overloads, self._seconds = int(self.size), 0, 0, 0.0

@@ -39,6 +39,8 @@ class Wire:
         self.base: bool | None = None
         """Whether it is a base model; None until a request has been answered."""
         self.window = Window(patience)
+        self.asleep = 0
+        """Requests that wait for their next try."""
         self._breaker = Breaker(patience)
         self._lacks: frozenset[str] = frozenset()
         self._jitter = tenacity.wait_random_exponential(patience.first_wait, max=patience.longest_wait)
@@ -122,7 +124,7 @@ class Wire:
             retry=tenacity.retry_if_exception_type(Fault),
             wait=pause,
             stop=lambda _: counted >= self.patience.tries,
-            sleep=asyncio.sleep,
+            sleep=self._sleep,
             reraise=True,
         )
         try:
@@ -134,6 +136,13 @@ class Wire:
         except Outage as outage:
             raise Unreachable(f"{self.endpoint}: {outage}; start it, and go on with the same command") from outage
         return response
+
+    async def _sleep(self, seconds: float) -> None:
+        self.asleep += 1
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.asleep -= 1
 
     async def _in_turn(self, path: str, body: dict[str, Any], timeouts: int) -> Response:
         """One try, when there is room for it, and what it tells of the endpoint."""

@@ -14,7 +14,7 @@ from agents.talk import quoted
 
 MOST_SHOWN = 3000
 """Characters of one result."""
-QUOTED = (700, 100)
+QUOTED = (700, 60)
 """Characters of one text in it: the first with which a row has room; escaped, a character may take six."""
 MOST_ROWS = 20
 
@@ -196,11 +196,11 @@ def look_up(look: Look, library: Library) -> Seen:
 
 
 def quotation(value: Any, most: int = QUOTED[0]) -> str:
-    """A record or JSON value as one line of JSON whose texts are quoted, cut and without control characters."""
+    """A record or JSON value as one line of JSON whose texts are quoted and cut; what is not printable is escaped."""
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     if isinstance(value, str):
-        return quoted("".join(char if char.isprintable() or char in "\n\t" else " " for char in value), most)
+        return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in quoted(value, most))
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{quotation(str(k))}: {quotation(v, most)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):

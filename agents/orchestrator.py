@@ -113,9 +113,9 @@ class ModelOrchestrator:
         messages = [Message("system", prompts[0].text), Message("user", prompts[1].text)]
         for done, (look, seen) in enumerate(told, 1):
             prompts.append(render("plan_look", rows=seen.rows, left_out=seen.left_out, looks=MOST_LOOKS - done))
-            messages += [Message("assistant", look.model_dump_json()), Message("user", prompts[-1].text)]
+            messages += [Message("assistant", quotation(look)), Message("user", prompts[-1].text)]
         if problems:
-            prompts.append(render("plan_again", problem=problems[-1]))
+            prompts.append(render("plan_again", problem=quotation(problems[-1], 600)))
             messages[-1] = Message("user", f"{messages[-1].content}\n{prompts[-1].text}")
         place = f"{self._seed}/{len(brief.history)}/{len(told)}/{len(problems)}"
         return Question(

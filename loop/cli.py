@@ -1,4 +1,4 @@
-"""The command line: loop run, check, status, report, new."""
+"""The command line: loop run, check, status, report, serve, new."""
 
 from __future__ import annotations
 
@@ -96,6 +96,18 @@ def report(run: RunFolder) -> None:
     from loop.report import write_report
 
     typer.echo(write_report(run))
+
+
+@app.command()
+def serve(
+    run: RunFolder,
+    port: Annotated[int, typer.Option(help="Where it listens.", min=1, max=65535)] = 8000,
+    host: Annotated[str, typer.Option(help="Of this machine; 0.0.0.0 lets others in.")] = "127.0.0.1",
+) -> None:
+    """The best student at an OpenAI-compatible address, until interrupted. Needs vllm."""
+    from loop.serve import serve
+
+    serve(run, host, port, typer.echo)
 
 
 @app.command()

@@ -89,4 +89,8 @@ def open_engine(name: str) -> Engine:
         from agents.engines.openai import OpenAIEngine
 
         return OpenAIEngine()
-    raise EngineError(f"engine {name}: not available; write transformers, openai or scripted")
+    if name == "vllm":
+        from agents.engines.vllm import VllmEngine
+
+        return VllmEngine()
+    raise EngineError(f"engine {name}: not available; write transformers, vllm, openai or scripted")

@@ -98,7 +98,8 @@ class Player(Settings):
     @property
     def key_variable(self) -> str:
         """Name of the variable that holds the key; "" where none is needed. OpenAI's key goes nowhere else."""
-        return self.api_key_env or ("OPENAI_API_KEY" if self.address == OPENAI else "")
+        is_openai = self.address.split("/")[:3] == OPENAI.split("/")[:3]
+        return self.api_key_env or ("OPENAI_API_KEY" if is_openai else "")
 
     @property
     def tariff(self) -> Tariff:
@@ -195,6 +196,11 @@ class Cast(Settings):
     def critics(self) -> tuple[Player, ...]:
         """The critics that are models, in the order in which they are written."""
         return tuple(player for player in self.critic if not player.is_word)
+
+    @property
+    def everyone(self) -> tuple[Player, ...]:
+        """All players there are."""
+        return self.orchestrator + self.sampler + self.critic
 
     def models(self) -> Iterator[tuple[str, int, Player]]:
         """Every player that is a model of its own, with its part and its place there."""

@@ -6,12 +6,19 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from agents.purse import FREE
+from loop.bench import Student
+from loop.cast import Player
 from loop.contamination import Exams
+from loop.documents import find_documents
+from loop.dollars import dollars_a_round
 from loop.errors import DamagedRunError, ObjectiveError
+from loop.extracts import Extracts
 from loop.judging import Judge
 from loop.ledger import Ledger
-from loop.needs import Cost, estimate, require
+from loop.needs import ROUNDS, Cost, estimate, require, resolve_engine
 from loop.objective import Demonstration, Objective, read_demonstrations, read_objective
+from loop.rubric import default_rubric, read_rubric
 from loop.run import describe_student, run_folder
 from loop.status import in_tokens
 from loop.tasks import Tasks
@@ -22,7 +29,7 @@ MOST_CELLS = 20
 
 
 def check_objective(path: Path) -> list[str]:
-    """All that can be said before a run of this objective, a line each.
+    """All that can be said before a run of this objective, a line each. Endpoints are asked for their models.
 
     Raises: ObjectiveError when it is wrong, MissingError when something it needs is not on this machine.
     """
@@ -31,14 +38,18 @@ def check_objective(path: Path) -> list[str]:
     needs = require(objective, folder)
     demonstrations = read_demonstrations(objective)
     tasks = Tasks(objective, [row.prompt for row in demonstrations])
+    student = describe_student(objective, demonstrations)
     return [
         *needs,
         *_demonstration_lines(objective, demonstrations, tasks),
         *_task_lines(tasks),
-        *_length_notes(objective, demonstrations, tasks),
+        *_document_lines(objective, tasks),
+        *_length_notes(student, demonstrations, tasks),
         _cast_line(objective),
+        *_critic_lines(objective),
         f"run: {folder}, {_standing(folder)}",
         *_budget_lines(objective, estimate(objective, demonstrations)),
+        *_dollar_lines(objective, demonstrations, student),
     ]
 
 
@@ -79,9 +90,24 @@ def _task_lines(tasks: Tasks) -> list[str]:
     return [*lines, *(f"note: {note}" for note in tasks.notes)]
 
 
-def _length_notes(objective: Objective, demonstrations: Sequence[Demonstration], tasks: Tasks) -> list[str]:
+def _document_lines(objective: Objective, tasks: Tasks) -> list[str]:
+    if objective.documents is None:
+        return []
+    found = find_documents(objective)
+    extracts = Extracts(found.documents, (problem.prompt for problem in (*tasks.dev, *tasks.test)))
+    left_aside = [f"{n} {words}" for n, words in ((found.empty, "empty"), (found.again, "there twice")) if n]
+    lines = [
+        f"documents: {len(objective.document_files())} files, {len(found.documents)} documents"
+        f"{''.join(f', {words}' for words in left_aside)}; {len(extracts.all)} extracts ground what is sampled"
+    ]
+    if extracts.left_out:
+        words = f"{extracts.left_out} extracts hold a problem of dev or test, such as {extracts.match[:80]!r}"
+        lines.append(f"note: {words}: left out")
+    return lines
+
+
+def _length_notes(student: Student, demonstrations: Sequence[Demonstration], tasks: Tasks) -> list[str]:
     """What a scratch student may be too short for; a byte is at most a token."""
-    student = describe_student(objective, list(demonstrations))
     if student.architecture is None:
         return []
     notes = []
@@ -91,14 +117,39 @@ def _length_notes(objective: Objective, demonstrations: Sequence[Demonstration],
         notes.append(f"note: {cut} demonstrations are longer than {most} bytes: their ends may never be learnt")
     longest = max(_bytes(problem.prompt) for problem in (*tasks.dev, *tasks.test)) + student.max_new_tokens
     if longest > positions:
-        notes.append(f"note: problem and answer may take {longest} tokens; {objective.student} reads {positions}")
+        notes.append(f"note: problem and answer may take {longest} tokens; {student.name} reads {positions}")
     return notes
 
 
 def _cast_line(objective: Objective) -> str:
     cast = objective.cast
-    names = ["+".join(p.model for p in players) for players in (cast.orchestrator, cast.sampler, cast.critic)]
-    return "cast: {} plans, {} samples, {} judges".format(*names)
+    parts = ((cast.orchestrator, "plan"), (cast.sampler, "sample"), (cast.critic, "judge"))
+    said = (
+        f"{' + '.join(_played(player, objective) for player in players)} {verb}{'s' * (len(players) == 1)}"
+        for players, verb in parts
+    )
+    return f"cast: {', '.join(said)}"
+
+
+def _played(player: Player, objective: Objective) -> str:
+    """A player's name, with its engine where a model is run, and its endpoint."""
+    engine = resolve_engine(player, objective)
+    if player.model in ("rules", "uniform", "verifier") or engine == "scripted":
+        return player.model
+    if player.model == "student" and player.engine is None and engine == "transformers":
+        return player.model
+    return f"{player.model} ({engine}{f' at {player.address}' if player.address else ''})"
+
+
+def _critic_lines(objective: Objective) -> list[str]:
+    name, critics = objective.critic.rubric, objective.cast.critics
+    if not critics:
+        return [f"note: critic.rubric: no critic of the cast is a model: nobody reads {name}"] if name else []
+    criteria = (read_rubric(objective.folder / name) if name else default_rubric()).criteria
+    return [
+        f"critic: {len(criteria)} criteria of {name or 'the house'}; a critic is believed that agrees with gold"
+        f" in {objective.critic.bar:g} of its verdicts or more"
+    ]
 
 
 def _standing(folder: Path) -> str:
@@ -125,14 +176,34 @@ def _budget_lines(objective: Objective, cost: Cost) -> list[str]:
     goal = "" if objective.goal is None else f", or at {objective.goal:g} of dev"
     lines = [f"budget: {', '.join(limits)}, whichever ends first{goal}"]
     whole = "" if budget.rounds is None else f"; {in_tokens(cost.exams + budget.rounds * cost.a_round)} in all"
+    is_local = not any(player.address or player.tariff != FREE for player in objective.cast.everyone)
     lines.append(
         f"cost: up to about {in_tokens(cost.a_round)} tokens a round, the control's share included, and"
-        f" {in_tokens(cost.exams)} for the exams of round 0 and the end{whole}; no dollars: all runs on this machine"
+        f" {in_tokens(cost.exams)} for the exams of round 0 and the end{whole}"
+        f"{'; no dollars: all runs on this machine' if is_local else ''}"
     )
     if budget.tokens is not None and budget.tokens < cost.exams:
         lines.append(
             f"note: {in_tokens(budget.tokens)} tokens are fewer than these exams take: no round would be played"
         )
+    return lines
+
+
+def _dollar_lines(objective: Objective, demonstrations: Sequence[Demonstration], student: Student) -> list[str]:
+    lines, budget = [], objective.budget
+    if by_part := dollars_a_round(objective, demonstrations, student):
+        a_round = sum(by_part.values())
+        parts = ", ".join(f"{part} ${cost:.2f}" for part, cost in by_part.items())
+        cap = "there is no cap, which budget.usd sets" if budget.usd is None else f"the cap is ${budget.usd:.2f}"
+        lines = [
+            f"dollars: at most about ${a_round:.2f} a round ({parts}), were every answer as long as it may be;"
+            f" ${a_round * (budget.rounds or ROUNDS):.2f} in {budget.rounds or ROUNDS} rounds; {cap}"
+        ]
+    for part, _, player in objective.cast.models():
+        if player.is_public and player.prices is None:
+            lines.append(
+                f"note: cast.{part}: {player.model} has no prices: its tokens are counted, its dollars are not"
+            )
     return lines
 
 

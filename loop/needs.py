@@ -1,12 +1,10 @@
-"""What a run needs of this machine: the student, memory, disk. `require` refuses what could not work.
+"""What a run needs: the student, the cast, memory, disk. `require` refuses what could not work.
 
-Nothing here imports torch or asks the network.
+Nothing here imports torch; of the network only the endpoints of the cast are asked, and nothing that costs money.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import shutil
 import subprocess
@@ -14,10 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents.engines.vllm_settings import missing_vllm
+from loop.cast import Player
+from loop.endpoints import reach
 from loop.errors import MissingError
 from loop.objective import Demonstration, Exam, Objective, read_demonstrations
-from loop.presets import FULL, Architecture, read_preset
-from loop.status import in_tokens
+from loop.presets import FULL, read_preset
+from loop.weights import find_student, find_weights
 
 BYTES_A_TOKEN = 4.0
 """Of English text in a pretrained tokenizer, roughly; a scratch student writes bytes."""
@@ -33,15 +34,6 @@ SAMPLES_EACH = 4
 """Samples of one problem (agents/uniform.py); at most one of them becomes an example."""
 ROUNDS = 10
 """Rounds that are reckoned with where the budget does not say."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """What is known of the student's weights."""
-
-    words: str
-    parameters: int | None
-    """None where the model is not on this machine, or its files do not tell."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +56,7 @@ def require(objective: Objective, folder: Path) -> list[str]:
     lines = [f"student: {objective.student}, {weights.words}"]
     if not objective.student.startswith("scripted/"):
         lines.append(_device_line(objective, weights.parameters))
+    lines += _cast_lines(objective)
     return [*lines, _disk_line(folder, estimate(objective, read_demonstrations(objective)).disk)]
 
 
@@ -96,72 +89,52 @@ def _size(exam: Exam, folder: Path) -> int:
     return (exam.size or 0) + sum(s.size or 0 for s in exam.sources) + sum(files)
 
 
-# The student.
+# The cast.
 
 
-def find_student(objective: Objective) -> Weights:
-    """Where the student's weights are, and how many. A scratch student's are made here.
+def resolve_engine(player: Player, objective: Objective) -> str:
+    """The engine that runs a player here: as written; openai for an endpoint; vllm where a GPU and vllm are; else
+    transformers. "" for rules and verifier, which need none.
 
-    Raises: MissingError when they are not on this machine and cannot come to it.
+    A scratch student is so small that starting vllm costs more than it gains.
     """
-    name = objective.student
-    how = "all its weights are trained" if objective.weights == "full" else "an adapter (LoRA) is trained"
+    if player.engine or player.address:
+        return player.engine or "openai"
+    name = objective.student if player.model == "student" else player.model
+    if name in ("rules", "verifier"):
+        return ""
     if name.startswith("scripted/"):
-        return Weights("a fake that only counts rows, for dry runs: no model is trained", 1)
-    if name.startswith("scratch/"):
-        count = count_parameters(read_preset(name.removeprefix("scratch/")).architecture)
-        return Weights(f"built from the demonstrations: about {in_tokens(count)} parameters, {how}", count)
-    folder, place = objective.folder / name, "in its folder"
-    if not folder.is_dir():
-        folder, place = _cached(name), "in the cache of Hugging Face"
-    if not folder.name:
-        return Weights(
-            f"not on this machine: the run downloads it first (beforehand: hf download {name}); {how}", None
-        )
-    if not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
-        raise MissingError(f"student: {name} has a config.json and no weights; put its *.safetensors into {folder}")
-    stored = _stored_parameters(folder)
-    size = f"{in_tokens(stored)} parameters" if stored else "of a size that its files do not tell"
-    return Weights(f"{place}: {size}, {how}", stored)
+        return "scripted"
+    is_small = name.startswith("scratch/")
+    return "vllm" if not is_small and find_gpu() and not missing_vllm() else "transformers"
 
 
-def _cached(name: str) -> Path:
-    """The folder of a model in the local cache, or Path() where it is not and may be downloaded.
+def _cast_lines(objective: Objective) -> list[str]:
+    """What the models of the cast need, a line each.
 
-    Raises: MissingError when it may not.
+    Raises: MissingError for the first that is not there.
     """
-    from huggingface_hub import constants, try_to_load_from_cache
+    if any(player.engine == "vllm" for player in objective.cast.everyone) and (words := missing_vllm()):
+        raise MissingError(words)
+    lines, asked = [], []
+    for part, number, player in objective.cast.models():
+        who = f"cast.{part}" + (f".{number}" if len(getattr(objective.cast, part)) > 1 else "")
+        if player.address:
+            asked.append((who, player))
+        elif not player.model.startswith("scripted/"):
+            lines.append(_local_line(who, player, objective))
+    return [*lines, *reach(asked)]
 
-    config = try_to_load_from_cache(name, "config.json")
-    folder = Path(config).parent if isinstance(config, str) else Path()
-    if folder.name and [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
-        return folder
-    if constants.HF_HUB_OFFLINE:
+
+def _local_line(who: str, player: Player, objective: Objective) -> str:
+    weights = find_weights(who, player.model, objective.folder)
+    device, memory, least = _device(weights.parameters)
+    if least > memory:
         raise MissingError(
-            f"student: {name} is not in {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE forbids to fetch it; unset that"
-            f" and run: hf download {name}"
+            f"{who}: {player.model} takes {_gib(least)} at the least, and {device} has {_gib(memory)}; take a smaller"
+            " model, or one at an endpoint"
         )
-    return Path()
-
-
-def count_parameters(shape: Architecture, tokens: int = 280) -> int:
-    """Parameters of a Llama with tied embeddings; a scratch tokenizer has 256 bytes, an end, and a few phrases."""
-    attention = shape.hidden * shape.head_size * (2 * shape.heads + 2 * shape.kv_heads)
-    layer = attention + 3 * shape.hidden * shape.mlp + 2 * shape.hidden
-    return tokens * shape.hidden + shape.layers * layer + shape.hidden
-
-
-def _stored_parameters(folder: Path) -> int | None:
-    """Parameters by the headers of the safetensors files: eight bytes of length, then shapes as JSON."""
-    total = 0
-    try:
-        for path in folder.glob("*.safetensors"):
-            with path.open("rb") as file:
-                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-            total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        raise MissingError(f"student: {path} cannot be read as safetensors; fetch it again") from error
-    return total or None
+    return f"{who}: {player.model}, {weights.words}, under {resolve_engine(player, objective)}"
 
 
 # The machine.
@@ -172,10 +145,8 @@ def _device_line(objective: Objective, parameters: int | None) -> str:
 
     Raises: MissingError when its weights, with what training adds to them, cannot fit: the least it takes.
     """
-    gpu = find_gpu()
-    name, memory = gpu or (f"the CPU with {os.cpu_count()} cores (nvidia-smi finds no GPU)", _main_memory())
-    frozen = 2 if gpu else 4
-    least = (parameters or 0) * (BYTES_TRAINED if objective.weights == "full" else frozen)
+    name, memory, least = _device(parameters)
+    least = (parameters or 0) * BYTES_TRAINED if objective.weights == "full" else least
     if least > memory:
         mend = "weights: lora, or a smaller student" if objective.weights == "full" else "a smaller student"
         raise MissingError(
@@ -184,6 +155,13 @@ def _device_line(objective: Objective, parameters: int | None) -> str:
         )
     takes = f", of which the student takes {_gib(least)} or more" if parameters else ""
     return f"device: {name}: {_gib(memory)} of memory{takes}"
+
+
+def _device(parameters: int | None) -> tuple[str, int, int]:
+    """What models run on, its memory, and what so many parameters take there: bfloat16 on a GPU, else float32."""
+    gpu = find_gpu()
+    name, memory = gpu or (f"the CPU with {os.cpu_count()} cores (nvidia-smi finds no GPU)", _main_memory())
+    return name, memory, (parameters or 0) * (2 if gpu else 4)
 
 
 def find_gpu() -> tuple[str, int] | None:

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from loop.cast import Cast, Player, Prices, check_model
@@ -12,6 +11,7 @@ from loop.documents import Documents, document_files, read_document_files
 from loop.errors import ObjectiveError
 from loop.front_matter import explain, load, read_text, split_text
 from loop.presets import preset_names
+from loop.rubric import read_rubric
 from loop.settings import Budget, Critic, Exam, ExamSource, Fraction, Strategies, Tasks, Training
 from loop.sources import (
     Demonstration,
@@ -202,7 +202,7 @@ def _mistakes_in_rows(objective: Objective) -> list[str]:
 
 
 def _mistakes_in_texts(objective: Objective) -> list[str]:
-    """What is wrong in the documents, and a rubric that is none at first sight: who judges reads it closely."""
+    """What is wrong in the documents and in the rubric."""
     mistakes = []
     try:
         read_document_files(objective.document_files(), objective.folder)
@@ -210,10 +210,7 @@ def _mistakes_in_texts(objective: Objective) -> list[str]:
         mistakes.append(f"documents: {error}")
     if name := objective.critic.rubric:
         try:
-            rubric = yaml.safe_load((objective.folder / name).read_bytes().decode("utf-8-sig"))
-        except (OSError, ValueError, RecursionError, yaml.YAMLError):
-            rubric = None
-        criteria = rubric.get("criteria") if isinstance(rubric, dict) else rubric
-        if not isinstance(criteria, list) or not criteria:
-            mistakes.append(f"critic.rubric: {name} holds no criteria; write a list of them in YAML, - before each")
+            read_rubric(objective.folder / name)
+        except ObjectiveError as error:
+            mistakes += [f"critic.rubric: {line}" for line in str(error).split("\n")]
     return mistakes

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,10 +19,11 @@ from scripted import Scripted
 from loop.check import check_objective
 from loop.errors import MissingError, ObjectiveError
 from loop.ledger import Ledger
-from loop.needs import count_parameters, find_gpu, require
+from loop.needs import find_gpu, require, resolve_engine
 from loop.objective import read_objective
 from loop.presets import read_preset
 from loop.run import run_folder
+from loop.weights import count_parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -198,6 +203,214 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"demos\.jsonl cannot be written; name another folder with --run"):
         require(objective, tmp_path / "demos.jsonl" / "run")
     assert line(require(objective, tmp_path / "new" / "run"), "disk:").split(";")[1].startswith(f" {tmp_path} has")
+
+
+# The cast.
+
+
+class Models(BaseHTTPRequestHandler):
+    """Endpoints that differ by path: /v1 lists one model for the key "right", others answer a status or nonsense."""
+
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        place = self.path.removesuffix("/models").strip("/")
+        status, body = 200, json.dumps({"data": [{"id": "mind"}, {"id": "other"}]})
+        if place == "v1" and self.headers["Authorization"] != "Bearer right":
+            status, body = 401, json.dumps({"error": {"message": f"wrong key: {self.headers['Authorization']}"}})
+        elif place.isdecimal():
+            status, body = int(place), "{}"
+        elif place == "nonsense":
+            body = "<html>"
+        elif place == "silent":
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    Models.asked = []
+    served = ThreadingHTTPServer(("127.0.0.1", 0), Models)
+    thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{served.server_port}"
+    served.shutdown()
+    served.server_close()
+    thread.join()
+
+
+def with_cast(folder: Path, cast: str, more: str = "", budget: str = "rounds: 3") -> Path:
+    path = Scripted(budget).write(folder)
+    return changed(path, ("cast: {orchestrator: rules}\n", f"cast: {{{cast}}}\n{more}"))
+
+
+def test_an_endpoint_that_answers(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIND_KEY", "right")
+    mind = f"model: mind, endpoint: '{server}/v1/', api_key_env: MIND_KEY"
+    absent = f"model: absent, engine: openai, endpoint: {server}/v1, api_key_env: MIND_KEY"
+    lines = check_objective(with_cast(tmp_path, f"orchestrator: {{{mind}}}, critic: [{{{mind}}}, {{{absent}}}]"))
+    assert line(lines, "cast:") == (
+        f"cast: mind (openai at {server}/v1) plans, student samples,"
+        f" mind (openai at {server}/v1) + absent (openai at {server}/v1) judge"
+    )
+    assert line(lines, "endpoint:") == f"endpoint: {server}/v1 answers and lists 2 models"
+    assert line(lines, "note:") == (f"note: cast.critic.1: {server}/v1 does not list absent; it lists mind, other"), (
+        "no mistake: some servers list a part"
+    )
+    assert Models.asked == ["/v1/models"], "once for all, and nothing that costs money"
+    assert "right" not in "".join(lines)
+    assert "dollars" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("404", "does not tell its models (404): whether it has mind, the run shows"),
+        ("429", "does not tell its models (429)"),
+        ("nonsense", "answers, and its answer is no list of models; is it the right address?"),
+    ],
+)
+def test_an_endpoint_that_says_little_is_noted(tmp_path: Path, server: str, place: str, words: str) -> None:
+    path = with_cast(tmp_path, f"critic: [verifier, {{model: mind, endpoint: {server}/{place}}}]")
+    noted = line(check_objective(path), "note:")
+    assert noted.startswith(f"note: cast.critic.1: {server}/{place} ") and words in noted
+
+
+def test_an_endpoint_that_does_not_do(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        closed = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    keyed = f"{{model: mind, endpoint: {server}/v1, api_key_env: MIND_KEY}}"
+    monkeypatch.delenv("MIND_KEY", raising=False)
+    for key, player, words in [
+        (None, keyed, "model mind: the environment variable MIND_KEY is not set; put the key there"),
+        ("wrong-secret", keyed, f"{server}/v1 does not take the key in MIND_KEY (401); put a valid one there"),
+        ("right\n", keyed, "MIND_KEY holds a space or a letter that no key has"),
+        (
+            None,
+            f"{{model: mind, endpoint: {server}}}",
+            "asks for a key (401); name the variable that holds it in api",
+        ),
+        (None, f"{{model: mind, endpoint: {server}/503}}", f"{server}/503 is not well (503); wait until it is"),
+        (None, f"{{model: mind, endpoint: {server}/silent}}", "/silent cannot be reached ("),
+        (None, f"{{model: mind, endpoint: {closed}}}", f"{closed} cannot be reached ("),
+        (
+            None,
+            "{model: mind, engine: openai}",
+            "the environment variable OPENAI_API_KEY is not set; put the key there",
+        ),
+    ]:
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+        if key:
+            monkeypatch.setenv("MIND_KEY", key)
+        path = with_cast(tmp_path, f"critic: {player}")
+        with pytest.raises(MissingError) as caught:
+            require(read_objective(path), tmp_path / "run")
+        assert str(caught.value).startswith("cast.critic: ") and words in str(caught.value)
+        assert "wrong-secret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_local_models_of_the_cast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_model(tmp_path / "weak", 2_000_000)
+    write_model(tmp_path / "mine", 2_000_000)
+    write_model(tmp_path / "large", MEMORY // 3)
+    path = with_cast(tmp_path, "sampler: [student, weak], critic: scripted/critic, orchestrator: scripted/planner")
+    lines = check_objective(path)
+    assert (
+        line(lines, "cast.sampler.1:") == "cast.sampler.1: weak, in its folder: 2.00M parameters, under transformers"
+    )
+    assert line(lines, "cast:") == (
+        "cast: scripted/planner plans, student + weak (transformers) sample, scripted/critic judges"
+    )
+    (tmp_path / "weak" / "model.safetensors").unlink()
+    with pytest.raises(MissingError, match=r"^cast\.sampler\.1: weak has a config\.json and no weights"):
+        check_objective(path)
+    with pytest.raises(
+        MissingError, match=r"^cast\.critic: large takes .* at the least, and the CPU .*; take a smaller"
+    ):
+        check_objective(with_cast(tmp_path, "critic: large"))
+    monkeypatch.setenv("LOOP_VLLM_PYTHON", "/nowhere/python")
+    with pytest.raises(
+        MissingError, match=r"^vllm: /nowhere/python cannot be run .*pip install 'loop-train\[vllm\]'"
+    ):
+        check_objective(changed(with_cast(tmp_path, "sampler: {engine: vllm}"), as_student("mine")))
+
+
+def test_the_engine_that_nobody_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """vllm where a GPU and vllm are: shell scripts play both here."""
+    write_model(tmp_path / "weak", 2_000)
+    written = "[student, weak, {model: m, endpoint: 'http://x'}, {model: weak, engine: vllm}, scripted/echo]"
+    path = with_cast(tmp_path, f"orchestrator: rules, sampler: {written}")
+    scripted, model = read_objective(path), read_objective(changed(path, as_student("weak")))
+
+    def engines() -> list[str]:
+        return [resolve_engine(player, model) for player in model.cast.sampler]
+
+    assert engines() == ["transformers", "transformers", "openai", "vllm", "scripted"]
+    for name, words in (("nvidia-smi", "echo '0, GPU-a1, NVIDIA A, 1000'"), ("python-with-vllm", "exit 0")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{words}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("LOOP_VLLM_PYTHON", "/nowhere/python")
+    assert engines()[:2] == ["transformers", "transformers"], "a GPU without vllm"
+    monkeypatch.setenv("LOOP_VLLM_PYTHON", str(tmp_path / "python-with-vllm"))
+    assert engines() == ["vllm", "vllm", "openai", "vllm", "scripted"]
+    assert resolve_engine(scripted.cast.sampler[0], scripted) == "scripted"
+    small = read_objective(changed(path, ("student: weak\n", "student: scratch/tiny\n")))
+    assert resolve_engine(small.cast.sampler[0], small) == "transformers", "starting vllm costs more than it gains"
+    assert [resolve_engine(player, model) for player in (*model.cast.orchestrator, *model.cast.critic)] == ["", ""]
+
+
+def test_dollars_stand_next_to_their_cap(tmp_path: Path, server: str) -> None:
+    priced = f"{{model: mind, endpoint: {server}/404, prices: {{input: 1, output: 10}}}}"
+    cast = f"critic: [verifier, {priced}]"
+    (said,) = (text for text in check_objective(with_cast(tmp_path, cast)) if text.startswith("dollars:"))
+    capped = check_objective(with_cast(tmp_path, cast, budget="rounds: 3, usd: 0.5"))
+    assert said.endswith(" in 3 rounds; there is no cap, which budget.usd sets")
+    assert line(capped, "dollars:").endswith(" in 3 rounds; the cap is $0.50")
+    assert "no dollars" not in line(capped, "cost:")
+    a_round, whole = (float(text.split("$")[1].split()[0]) for text in said.split(";")[:2])
+    assert whole == pytest.approx(3 * a_round, abs=0.02)
+    twice = check_objective(with_cast(tmp_path, f"orchestrator: {priced}, {cast}"))
+    assert "orchestrator $" in line(twice, "dollars:") and "critic $" in line(twice, "dollars:")
+
+
+# Documents and the rubric.
+
+
+def test_documents_are_counted(tmp_path: Path) -> None:
+    path = with_cast(tmp_path, "orchestrator: rules", "documents: docs\n")
+    (tmp_path / "docs").mkdir()
+    rows = [
+        {"text": "Sums are made from left to right."},
+        {"text": " "},
+        {"text": "Sums are made from left to right."},
+    ]
+    (tmp_path / "docs" / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    problems = [json.loads(row)["prompt"] for row in (tmp_path / "problems.jsonl").read_text().splitlines()]
+    (tmp_path / "docs" / "leak.md").write_text("# Answers\n\n" + "\n\n".join(f"{p} It is easy." for p in problems))
+    lines = check_objective(path)
+    assert line(lines, "documents:").startswith("documents: 2 files, 2 documents, 1 empty, 1 there twice; ")
+    held = line(lines, "note:")
+    assert "extracts hold a problem of dev or test, such as 'what is 1" in held and held.endswith(": left out")
+
+
+def test_who_reads_the_rubric(tmp_path: Path) -> None:
+    (tmp_path / "rubric.yaml").write_text("- {name: right, text: It is right., weight: 1}\n")
+    rubric = "critic: {rubric: rubric.yaml, bar: 0.7}\n"
+    nobody = check_objective(with_cast(tmp_path, "orchestrator: rules", rubric))
+    assert line(nobody, "note:") == "note: critic.rubric: no critic of the cast is a model: nobody reads rubric.yaml"
+    read = check_objective(with_cast(tmp_path, "critic: [verifier, scripted/critic]", rubric))
+    assert line(read, "critic:").startswith("critic: 1 criteria of rubric.yaml; a critic is believed that agrees")
+    assert "criteria of the house" in line(check_objective(with_cast(tmp_path, "critic: scripted/critic")), "critic:")
 
 
 # The GPU.

@@ -113,6 +113,7 @@ def read_reply(answer: Answer, kind: type[R], check: Callable[[R], None] = lambd
     text = re.sub(r"\A\s*<think>.*?</think>", "", answer.text, flags=re.DOTALL).strip()
     text = re.sub(r"\A```(?:json)?\s*\n(.*)\n```\Z", r"\1", text, flags=re.DOTALL)
     try:
+        json.loads(text, object_pairs_hook=_no_key_twice)
         reply = kind.model_validate_json(text, strict=True)
         check(reply)
     except ValidationError as error:
@@ -137,6 +138,13 @@ def quoted(text: str, most: int = 4000) -> str:
 def transcript(messages: Sequence[Message]) -> str:
     """The turns as one text, for models without a chat template."""
     return "\n\n".join(message.content for message in messages) + "\n"
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> None:
+    """Refuse {"better": "second", "better": "first"}: parsers differ in which of them they believe."""
+    keys = [key for key, _ in pairs]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise ValueError(f"{twice!r:.80} stands twice in one object")
 
 
 def _said(wrong: Any) -> str:

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agents.engines import Request, SamplingJob
-from agents.purse import FREE, Prices
+from agents.rules import Rules
+from agents.uniform import Uniform
+from agents.verdicts import Rubric
 from loop.budget import BudgetSpent, Meter
 from loop.contamination import Exams
 from loop.crew import NO_LIMITS, Crew, Report, Work
 from loop.errors import StageError
+from loop.extracts import Extracts
 from loop.files import RowFile, read_rows
 from loop.jobs import DrawJob, Drawn, Trained
 from loop.judging import Judge
 from loop.objective import Demonstration
 from loop.presets import Architecture, TrainSettings
-from loop.records import Checkpoint, Problem, Record, Sample, Spent, seed_for
+from loop.records import Cell, Checkpoint, Problem, Record, Sample, Spent, digest, seed_for
 from loop.room import Room, Stage
+from loop.seats import Draw, Seat, cost_of
 from loop.tasks import Tasks
+
+EXAMPLES = 2
+"""Demonstrations in the prompt of a sampler that is not the student."""
 
 
 class Student(Record):
@@ -33,46 +40,6 @@ class Student(Record):
     settings: TrainSettings
     architecture: Architecture | None
     max_new_tokens: int
-
-
-class Sampler(Record):
-    """A model that draws: which one it is, how it is run and what it costs."""
-
-    name: str
-    """As the objective has it; "student" for the student as it is."""
-    engine: str
-    model: str
-    """A model folder or id."""
-    parameters: int = 0
-    """0 where they are not known: then its FLOPs aren't either."""
-    max_new_tokens: int
-    endpoint: str = ""
-    api_key_env: str = ""
-    prices: Prices = FREE
-
-    def cost(self, samples: Iterable[Sample]) -> Spent:
-        """What drawing these samples took."""
-        rows = [(s.prompt_tokens, s.completion_tokens) for s in samples]
-        read, written = sum(row[0] for row in rows), sum(row[1] for row in rows)
-        return Spent(
-            tokens_sampled=read + written,
-            flops=2.0 * self.parameters * (read + written),
-            usd=self.prices.cost(read, written),
-        )
-
-
-@dataclass(frozen=True)
-class Draw:
-    """Problems to be put to one model: one completion for each key."""
-
-    sampler: Sampler
-    problems: dict[str, Problem]
-    prompts: Mapping[str, str] = field(default_factory=dict)
-    """What the model is told, by key, where that is more than the problem."""
-    template: str = ""
-    """Digest of the template that wrote these prompts."""
-    temperature: float = 0.0
-    strategy: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,21 +70,42 @@ class Bench:
     """Where the answer of a demonstration stands."""
     meter: Meter
     crew: Crew
-    samplers: Mapping[str, Sampler | None] = field(default_factory=lambda: {"student": None})
+    rules: Rules | Uniform
+    """Who plans where no model does, and names the failure modes of a probe."""
+    planner: Seat | None = None
+    """The orchestrator that is a model."""
+    samplers: Mapping[str, Seat | None] = field(default_factory=lambda: {"student": None})
     """Who may draw samples, by name, the first of the cast first; None is the student as it is."""
+    critics: tuple[Seat, ...] = ()
+    """Models that judge what the verifiers let through."""
+    rubric: Rubric | None = None
+    """What critics judge by; None where there are none."""
+    bar: float = 0.8
+    """Agreement with gold below which a critic is not believed."""
+    extracts: Extracts | None = None
+    """Parts of the documents, where the objective names any."""
 
     def seed_for(self, *parts: object) -> int:
         """A seed that depends on the run's seed and every part."""
         return seed_for(self.seed, *parts)
 
-    def student_of(self, checkpoint: Checkpoint) -> Sampler:
+    def student_of(self, checkpoint: Checkpoint) -> Seat:
         """The student as it is in a checkpoint."""
-        return Sampler(
+        return Seat(
             name="student", engine=self.student.engine, model=str(self.run / checkpoint.path),
             parameters=checkpoint.parameters, max_new_tokens=self.student.max_new_tokens,
         )  # fmt: skip
 
-    def sampler(self, name: str, best: Checkpoint) -> Sampler:
+    def examples_for(self, problem: Problem) -> tuple[Demonstration, ...]:
+        """The demonstrations that show a sampler how to answer: of the problem's cell if there are any, else of its
+        skill, else any; the same for every problem of a cell, so that an endpoint can keep the prompt's beginning.
+        """
+        rows = sorted(self.demonstrations, key=lambda row: digest(row.prompt, row.response))
+        cell = [row for row in rows if Cell(row.skill or "", row.level) == problem.cell]
+        skill = [row for row in rows if row.skill == problem.skill]
+        return tuple((cell or skill or rows)[:EXAMPLES])
+
+    def sampler(self, name: str, best: Checkpoint) -> Seat:
         """A sampler of the cast by its name; "" is the first."""
         return self.samplers[name or next(iter(self.samplers))] or self.student_of(best)
 
@@ -138,7 +126,7 @@ class Bench:
             drawn = self._draw_owed(room, stage, what, owed, rows, limited)
             engine_seconds += drawn.result.engine_seconds
             peak_bytes = max(peak_bytes, drawn.peak_bytes)
-            room.spend(stage, _cost(read_rows(rows.path, Sample), owed), engine_seconds, peak_bytes)
+            room.spend(stage, cost_of(read_rows(rows.path, Sample), owed), engine_seconds, peak_bytes)
             if drawn.result.stopped:
                 raise BudgetSpent(drawn.result.stopped)
         samples = read_rows(rows.path, Sample)
@@ -151,7 +139,7 @@ class Bench:
         room: Room,
         stage: Stage[list[Sample]],
         what: Draw,
-        owed: Mapping[str, Sampler],
+        owed: Mapping[str, Seat],
         rows: RowFile,
         limited: bool,
     ) -> Work:
@@ -162,7 +150,7 @@ class Bench:
             return Work(Drawn(0.0, what.sampler.parameters), 0)
         limits = self.meter.limits((room.name, stage.name)) if limited else NO_LIMITS
         # A torn row was within the limit when it was drawn: it is owed even where the others have reached it.
-        limits = limits.less(_cost(done, owed), at_least=int(rows.torn))
+        limits = limits.less(cost_of(done, owed), at_least=int(rows.torn))
         sampler = what.sampler
         job = SamplingJob(
             model=sampler.model,
@@ -233,15 +221,6 @@ class Bench:
         if self.student.engine == "scripted":
             return self.crew.run_here(work, job, report)
         return self.crew.run(work, job, report, f"{room.name.replace('/', '-')}-{stage.name.replace(' ', '-')}")
-
-
-def _cost(samples: Sequence[Sample], samplers: Mapping[str, Sampler]) -> Spent:
-    """What the samples cost, by who drew each."""
-    drawn: dict[str, list[Sample]] = {}
-    for sample in samples:
-        drawn.setdefault(samplers[sample.id].name, []).append(sample)
-    by_name = {sampler.name: sampler for sampler in samplers.values()}
-    return sum((by_name[name].cost(rows) for name, rows in drawn.items()), Spent())
 
 
 def keyed(problems: Sequence[Problem]) -> dict[str, Problem]:

@@ -17,7 +17,9 @@ def admit(
     round_number: int, plan: Plan, samples: Sequence[Sample], critiques: Sequence[Critique], exams: Exams
 ) -> list[Admission]:
     """Decide on every sample that passed its critique: no duplicate, no more than the cap, nothing of an exam."""
-    caps: dict[str, int] = {strategy.kind: strategy.keep_per_problem for strategy in plan.strategies}
+    caps: Counter[str] = Counter()
+    for strategy in plan.strategies:
+        caps[strategy.kind] = max(caps[strategy.kind], strategy.keep_per_problem)
     kept: Counter[str] = Counter()
     written: set[tuple[str, str]] = set()
     admissions = []
@@ -28,7 +30,7 @@ def admit(
         reason = matched = ""
         if key in written:
             reason = "duplicate"
-        elif kept[sample.problem.id] >= caps.get(sample.strategy, 1):
+        elif kept[sample.problem.id] >= caps[sample.strategy]:
             reason = "over the cap"
         elif matched := exams.match(sample.problem.prompt, sample.response):
             reason = "stands in an exam"

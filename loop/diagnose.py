@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
 
 from agents.briefs import Evidence, Tally
 from agents.replies import Diagnosis
-from loop.bench import Bench, Draw, Earlier
+from loop.bench import Bench, Earlier
 from loop.judging import Judge
 from loop.records import Checkpoint, Problem, Sample, digest
 from loop.room import PROBE, Room
+from loop.seats import Draw
 
 PROBLEMS_PER_CELL = 20
 """Enough to tell a solved cell from a learning one; the probe may be quoted to the planner."""
-
-
-class Diagnostician(Protocol):
-    """Who names failure modes: rules, or a model."""
-
-    def diagnose(self, attempts: Sequence[Evidence]) -> Diagnosis:
-        """The failure modes of these attempts."""
 
 
 def sit_probe(student: Checkpoint, earlier: Earlier, room: Room, bench: Bench) -> list[Sample]:
@@ -35,9 +28,9 @@ def sit_probe(student: Checkpoint, earlier: Earlier, room: Room, bench: Bench) -
     return bench.draw(room, PROBE, [Draw(bench.student_of(student), problems)])
 
 
-def diagnose(samples: Sequence[Sample], judge: Judge, diagnostician: Diagnostician) -> Diagnosis:
+def diagnose(samples: Sequence[Sample], bench: Bench) -> Diagnosis:
     """Hand the judged attempts to whoever diagnoses."""
-    return diagnostician.diagnose([_evidence(sample, judge) for sample in samples])
+    return bench.rules.diagnose([_evidence(sample, bench.judge) for sample in samples])
 
 
 def tally_probe(samples: Sequence[Sample], judge: Judge) -> tuple[Tally, ...]:

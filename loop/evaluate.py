@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from loop.bench import Bench, Draw, keyed
+from loop.bench import Bench, keyed
 from loop.judging import Judge
 from loop.records import CellScore, Checkpoint, Evaluation, Problem, Sample
 from loop.room import ATTEMPTS, Room
+from loop.seats import Draw
 from loop.statistics import mcnemar, wilson
 
 

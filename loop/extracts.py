@@ -11,6 +11,7 @@ from math import log
 from agents.prompts import Prompt, render
 from loop.contamination import Exams
 from loop.documents import HEADING, Document
+from loop.objective import Demonstration
 from loop.records import Record, digest
 
 LEAST, MOST = 400, 1600
@@ -68,11 +69,21 @@ class Extracts:
         return tuple(self.all[i] for i in near[:most])
 
 
-def sample_prompt(problem: str, instructions: str = "", extracts: Sequence[Extract] = ()) -> Prompt:
-    """What a sampler is told: with neither instructions nor extracts the bare problem, which no template made."""
-    if not instructions and not extracts:
-        return Prompt(problem, "")
-    return render("sample", problem=problem, instructions=instructions, extracts=extracts)
+def sample_prompt(
+    problem: str,
+    *,
+    place: str,
+    examples: Sequence[Demonstration] = (),
+    instructions: str = "",
+    extracts: Sequence[Extract] = (),
+) -> Prompt:
+    """What a sampler that is not the student is told. `place`: where its answer has to stand (see `extract_answer`).
+
+    The problem comes last: what stands before it is the same for many problems.
+    """
+    return render(
+        "sample", problem=problem, place=place, examples=examples, instructions=instructions, extracts=extracts
+    )
 
 
 # Into extracts.
@@ -100,9 +111,12 @@ def split_document(document: Document) -> Iterator[Extract]:
 
 
 def _extract(document: Document, title: str, parts: Sequence[str]) -> Iterator[Extract]:
-    """The parts as one extract; none where they are bare headings."""
-    if not all(HEADING.fullmatch(part) for part in parts):
-        text = "\n\n".join(parts)
+    """The parts as one extract, without headings that nothing follows; none where nothing else is there."""
+    kept = len(parts)
+    while kept and HEADING.fullmatch(parts[kept - 1]):
+        kept -= 1
+    if kept:
+        text = "\n\n".join(parts[:kept])
         yield Extract(id=digest(text), document=document.name, title=title, text=text)
 
 

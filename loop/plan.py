@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
 
 from agents.briefs import BudgetLeft, CellBrief, PlanBrief, RoundBrief, Tally
+from agents.orchestrator import ModelOrchestrator
 from agents.replies import Diagnosis, Plan
 from loop.bench import Bench
+from loop.looking import RunLibrary
 from loop.objective import Objective
+from loop.players import talking
 from loop.records import Cell, Round, Spent
+from loop.room import PLAN, Room
 from loop.tasks import Tasks
 
 
-class Orchestrator(Protocol):
-    """Who plans: rules, or a model."""
+def make_plan(brief: PlanBrief, room: Room, bench: Bench) -> Plan:
+    """Ask the orchestrator for a plan. It is data all through: it can only choose among what the loop offers.
 
-    def plan(self, brief: PlanBrief) -> Plan:
-        """The next round's plan."""
-
-
-def make_plan(brief: PlanBrief, orchestrator: Orchestrator) -> Plan:
-    """Ask for a plan. It is data all through: it can only choose among what the loop offers."""
-    return orchestrator.plan(brief)
+    Where a model had to hand over to the rules, the ledger says so.
+    """
+    if bench.planner is None:
+        return bench.rules.plan(brief)
+    with talking(bench.planner, "orchestrator", room, PLAN, bench) as talker:
+        library = RunLibrary(bench.run, room.ledger, room.screen, bench.judge, bench.exams, bench.demonstrations)
+        plan = ModelOrchestrator(talker, library, bench.seed).plan(brief)
+    if plan.handover:
+        room.ledger.event("handover", f"round {room.name}: the rules planned, since {plan.handover}")
+        room.screen.note(f"the rules plan this round, since {plan.handover}")
+    return plan
 
 
 def write_brief(
@@ -51,6 +58,7 @@ def write_brief(
         start=objective.training.start,
         epochs=bench.student.settings.epochs,
         samples_per_round=bench.student.settings.samples,
+        samplers=tuple(bench.samplers),
     )
 
 
@@ -75,4 +83,5 @@ def round_brief(closed: Round, plan: Plan | None, spent: Spent) -> RoundBrief:
         tokens_sampled=spent.tokens_sampled,
         tokens_trained=spent.tokens_trained,
         seconds=spent.seconds,
+        usd=spent.usd,
     )

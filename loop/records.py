@@ -94,11 +94,13 @@ class Critique(Record):
     id: str
     passed: bool
     reason: str
-    """Why it did not pass: empty, cut off, no answer, wrong answer, wrong working; else ""."""
+    """Why it did not pass: empty, cut off, no answer, wrong answer, wrong working, refused by a critic; else ""."""
     checks: tuple[Check, ...]
     false_positive: bool | None = None
     """For a passed sample: whether a check that took no part in the decision finds its working unsound.
     None where that check has nothing to look at."""
+    template: str = ""
+    """Digest of the prompt that the last critic was asked with; "" where none was."""
 
 
 class Example(Record):

@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from pydantic import BaseModel
 
 from agents.replies import Diagnosis, Plan
+from loop.calibration import Calibration
 from loop.errors import DamagedRunError
 from loop.failpoints import failpoint
 from loop.files import RowFile, file_digest, publish_folder, read_rows, verify_manifest, write_atomic
@@ -86,6 +87,7 @@ def _appended(name: str, file: str, kind: type[M]) -> Stage[list[M]]:
 
 PLAN = _record("plan", "plan.json", Plan)
 SAMPLES = _appended("sample", "samples.jsonl", Sample)
+CALIBRATIONS = _rows("calibrate", "calibrations.jsonl", Calibration)
 CRITIQUES = _rows("critique", "critiques.jsonl", Critique)
 ADMISSIONS = _rows("curate", "admissions.jsonl", Admission)
 DATASET = _rows("mix", "dataset.jsonl", Example)

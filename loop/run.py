@@ -14,18 +14,25 @@ from typing import Any
 
 from agents.rules import Rules
 from agents.uniform import Uniform
+from agents.verdicts import Rubric
 from loop.bench import Bench, Student
 from loop.budget import Meter
+from loop.cast import Player
 from loop.contamination import Exams
 from loop.crew import Crew
+from loop.documents import read_documents
 from loop.errors import DamagedRunError, MissingError, ObjectiveError
+from loop.extracts import Extracts
 from loop.files import file_digest, write_atomic
 from loop.judging import Judge
 from loop.ledger import Ledger
+from loop.needs import resolve_engine
 from loop.objective import Demonstration, Objective, read_demonstrations
 from loop.presets import FULL, LORA, read_preset
 from loop.records import as_json, digest, seed_for
 from loop.room import Room, Screen, verify_files
+from loop.rubric import default_rubric, read_rubric
+from loop.seats import Seat
 from loop.tasks import Tasks
 
 HELD_OUT = 0.15
@@ -42,7 +49,6 @@ class Run:
     ledger: Ledger
     screen: Screen
     bench: Bench
-    orchestrator: Rules | Uniform
 
     def room(self, name: str) -> Room:
         """A room of the run by its name: "003", "control/003", "test/best"."""
@@ -81,7 +87,9 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
             beats[0] = meter.here
             ledger.heartbeat(meter.here)
 
-    exams = Exams(problem.prompt for problem in (*tasks.dev, *tasks.test))
+    cast = objective.cast
+    exam_prompts = [problem.prompt for problem in (*tasks.dev, *tasks.test)]
+    exams = Exams(exam_prompts)
     clean = [d for d in demonstrations if not exams.match(d.prompt, d.response)]
     if len(clean) < len(demonstrations):
         screen.note(f"{len(demonstrations) - len(clean)} demonstrations hold a problem of an exam: left out")
@@ -98,11 +106,17 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
         answer=objective.tasks.practice[0].answer,
         meter=meter,
         crew=Crew(folder / "logs", tick),
+        rules=Uniform() if cast.orchestrator[0].model == "uniform" else Rules(),
+        planner=None if cast.orchestrator[0].is_word else seat_of(cast.orchestrator[0], objective),
+        samplers={p.model: None if p.model == "student" else seat_of(p, objective) for p in cast.sampler},
+        critics=tuple(seat_of(player, objective) for player in cast.critics),
+        rubric=_rubric(objective) if cast.critics else None,
+        bar=objective.critic.bar,
+        extracts=Extracts(read_documents(objective), exam_prompts) if objective.documents else None,
     )
     for note in tasks.notes:
         screen.note(note)
-    plays_uniform = objective.cast.orchestrator[0].model == "uniform"
-    return Run(folder, objective, ledger, screen, bench, Uniform() if plays_uniform else Rules())
+    return Run(folder, objective, ledger, screen, bench)
 
 
 def describe_student(objective: Objective, demonstrations: list[Demonstration]) -> Student:
@@ -115,13 +129,36 @@ def describe_student(objective: Objective, demonstrations: list[Demonstration]) 
         name = str((objective.folder / name).resolve())
     return Student(
         name=name,
-        engine="scripted" if family == "scripted" else "transformers",
+        engine=resolve_engine(_student_player(objective), objective),
         weights=objective.weights,
         settings=preset.training if preset else LORA if objective.weights == "lora" else FULL,
         architecture=preset.architecture if preset else None,
         # A scratch student writes bytes; other tokenizers need fewer tokens for the same text.
         max_new_tokens=min(2048, int(1.5 * longest) + 16),
     )
+
+
+def _student_player(objective: Objective) -> Player:
+    """The student as the cast has it among the samplers, or as it is by itself."""
+    return next((p for p in objective.cast.sampler if p.model == "student"), Player(model="student"))
+
+
+def seat_of(player: Player, objective: Objective) -> Seat:
+    """A model of the cast and where it runs on this machine."""
+    folder = objective.folder / player.model
+    return Seat(
+        name=player.model,
+        engine=resolve_engine(player, objective),
+        model=str(folder.resolve()) if not player.address and folder.is_dir() else player.model,
+        endpoint=player.address,
+        api_key_env=player.key_variable,
+        prices=player.tariff,
+    )
+
+
+def _rubric(objective: Objective) -> Rubric:
+    name = objective.critic.rubric
+    return read_rubric(objective.folder / name) if name else default_rubric()
 
 
 def _split(
@@ -192,5 +229,6 @@ def _settings(objective: Objective) -> dict[str, Any]:
         "objective": objective.digest_fields(),
         "digest": objective_digest(objective),
         "python": platform.python_version(),
+        "engines": {f"{part} {p.model}": resolve_engine(p, objective) for part, _, p in objective.cast.models()},
         "versions": {package: version(package) for package in PACKAGES},
     }

@@ -11,7 +11,7 @@ from agents.replies import Diagnosis
 from loop.bench import Earlier
 from loop.budget import BudgetSpent
 from loop.close import Judged, close_round
-from loop.critique import criticise
+from loop.critique import calibrate_critics, criticise
 from loop.curate import admit, mix
 from loop.diagnose import diagnose, sit_probe, tally_probe
 from loop.errors import LoopError, StageError
@@ -22,6 +22,7 @@ from loop.records import Admission, Checkpoint, Evaluation, Example, Round, Samp
 from loop.room import (
     ADMISSIONS,
     ATTEMPTS,
+    CALIBRATIONS,
     CHECKPOINT,
     CRITIQUES,
     DATASET,
@@ -71,7 +72,7 @@ def play_round_zero(run: Run) -> Round:
     attempts = room.once(ATTEMPTS, lambda: sit_exam(bench.tasks.dev, student, room, bench))
     evaluation = room.once(EVALUATION, lambda: evaluate("dev", attempts, student, bench.judge))
     probe = room.once(PROBE, lambda: sit_probe(student, Earlier(), room, bench))
-    room.once(DIAGNOSIS, lambda: diagnose(probe, bench.judge, run.orchestrator))
+    room.once(DIAGNOSIS, lambda: diagnose(probe, bench))
     closed = Round(
         round=0, status="start", dev=evaluation.score, checkpoint=student,
         dev_cells=evaluation.cells, probe=tally_probe(probe, bench.judge),
@@ -84,9 +85,10 @@ def play_round(run: Run, number: int) -> Round:
     room, bench, judge = run.room(f"{number:03}"), run.bench, run.bench.judge
     best, best_exam = best_so_far(run)
     earlier, drawn = earlier_examples(run)
-    plan = room.once(PLAN, lambda: make_plan(_brief(run, drawn), run.orchestrator))
+    plan = room.once(PLAN, lambda: make_plan(_brief(run, drawn, room), room, bench))
     samples = room.once(SAMPLES, lambda: draw_samples(plan, best, drawn, room, bench))
-    critiques = room.once(CRITIQUES, lambda: criticise(samples, judge, run.screen))
+    gauged = room.once(CALIBRATIONS, lambda: calibrate_critics(samples, room, bench)) if bench.critics else []
+    critiques = room.once(CRITIQUES, lambda: criticise(samples, gauged, room, bench))
     admissions = room.once(ADMISSIONS, lambda: admit(number, plan, samples, critiques, bench.exams))
     newest = [a.example for a in admissions if a.example]
     dataset = room.once(DATASET, lambda: mix(bench.demonstrations, earlier, newest, plan.mixture))
@@ -96,7 +98,7 @@ def play_round(run: Run, number: int) -> Round:
     evaluation = room.once(EVALUATION, lambda: evaluate("dev", attempts, student, judge, best_exam))
     now_best = student if evaluation.verdict and evaluation.verdict.keep else best
     probe = room.once(PROBE, lambda: sit_probe(now_best, drawn, room, bench))
-    room.once(DIAGNOSIS, lambda: diagnose(probe, judge, run.orchestrator))
+    room.once(DIAGNOSIS, lambda: diagnose(probe, bench))
     judged = Judged(plan, samples, critiques, admissions)
     return room.once(ROUND, lambda: close_round(number, judged, student, evaluation, tally_probe(probe, judge)))
 
@@ -243,7 +245,10 @@ def _end(run: Run) -> str:
     return ""
 
 
-def _brief(run: Run, drawn: Earlier) -> PlanBrief:
+def _brief(run: Run, drawn: Earlier, planned: Room) -> PlanBrief:
+    """What is told for the plan of a room. What planning has cost so far is left out: after a crash the brief, and so
+    what a model is asked, is the same.
+    """
     history: list[RoundBrief] = []
     diagnosis: Diagnosis | None = None
     for closed in run.ledger.rounds():
@@ -251,7 +256,7 @@ def _brief(run: Run, drawn: Earlier) -> PlanBrief:
         plan = room.fetch(PLAN) if room.has(PLAN) else None
         history.append(round_brief(closed, plan, run.ledger.spent(room.name)))
         diagnosis = room.fetch(DIAGNOSIS) if room.has(DIAGNOSIS) else diagnosis
-    left = run.bench.meter.left()
+    left = run.bench.meter.left((planned.name, PLAN.name))
     return write_brief(run.objective, run.bench, tuple(history), diagnosis, drawn.solved, left)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +19,7 @@ FILE = "talks.jsonl"
 
 
 class Talk(Record):
-    """One answer of a model that plays a part. `id` is the digest of the room, the part, the model and the question."""
+    """One answer of a model that plays a part. `id` is the digest of room, stage, part, model and question."""
 
     id: str
     part: str
@@ -42,9 +43,15 @@ class KeptTalker:
     What an earlier launch was answered is answered from there: an agent that is asked the same comes to the same.
     """
 
-    def __init__(self, talker: Talker, part: str, room: Room, stage: Stage[Any], prices: Prices = FREE) -> None:
-        """One at a time has the room's file open; a second waits for the first to be closed."""
-        self.model, self._talker, self._part = talker.model, talker, part
+    def __init__(
+        self, model: str, start: Callable[[], Talker], part: str, room: Room, stage: Stage[Any], prices: Prices = FREE
+    ) -> None:
+        """One at a time has the room's file open; a second waits for the first to be closed.
+
+        Args: start: opens the talker; called once, with the first question that nobody has answered yet.
+        """
+        self.model, self._start, self._part = model, start, part
+        self._talker: Talker | None = None
         self._room, self._stage, self._prices = room, stage, prices
         self._rows = RowFile(room.folder / FILE)
         self._kept = {row.id: row for row in read_rows(self._rows.path, Talk)}
@@ -73,6 +80,7 @@ class KeptTalker:
     def _timed(self, question: Question) -> Answer:
         """Ask, and count the seconds in which at least one question was out."""
         with self._lock:
+            self._talker = self._talker or self._start()
             self._since = self._since if self._asking else time.monotonic()
             self._asking += 1
         try:

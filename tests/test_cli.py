@@ -94,6 +94,7 @@ COMMANDS = {
     "check": [("objective", "argument", "OBJECTIVE.md")],
     "status": [("run", "argument", ...), ("--json", "flag", False)],
     "report": [("run", "argument", ...)],
+    "serve": [("run", "argument", ...), ("--port", "option", 8000), ("--host", "option", "127.0.0.1")],
     "new": [("folder", "argument", ...), ("--preset", "option", "default")],
 }
 """Name, kind and default of every parameter, in order; ... where it is required."""

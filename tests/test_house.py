@@ -25,7 +25,14 @@ PACKAGES = ("loop", "agents", "templates")
 ROOMS = ("tests", "benchmarks", "examples", *PACKAGES)
 STAGES = ("plan", "sample", "critique", "curate", "train", "evaluate", "diagnose", "close")
 HEAVY = {"accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch", "transformers", "trl", "vllm"}
-CHILDREN = {"loop.convergence", "loop.trainer", "loop.scratch", "agents.engines.transformers"}
+CHILDREN = {
+    "agents.engines.local_child",
+    "agents.engines.transformers",
+    "agents.engines.vllm_child",
+    "loop.convergence",
+    "loop.scratch",
+    "loop.trainer",
+}
 """Modules that run in child processes alone, and so may import what is heavy."""
 NOT_SAID = {"manager", "handler", "helper", "utils", "processor", "data", "info", "item"}
 """Words not used in names (house-style.md, section 3)."""

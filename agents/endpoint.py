@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.engines.background import Background
 from agents.engines.faults import Endpoint, NoChat, Refused
 from agents.engines.pace import PATIENCE, Patience
 from agents.engines.responses import Response
-from agents.engines.wire import CHAT, COMPLETIONS, Background, Wire
+from agents.engines.wire import CHAT, COMPLETIONS, Wire
 from agents.purse import FREE, Purse
 from agents.talk import Answer, Question, transcript
 

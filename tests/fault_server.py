@@ -52,7 +52,7 @@ class Manners:
     most_in_flight: int = 1000
     """Requests beyond so many are refused with 429."""
     chat: str = "yes"
-    """yes, no template, no route"""
+    """yes, no template, no route, broken (as `transformers serve` says that there is no template)"""
     lists: str = "yes"
     """yes, refused, first (only the first prompt is answered)"""
     n: str = "yes"
@@ -146,6 +146,8 @@ class FaultServer:
         chat, manners = path.startswith("/v1/chat"), self.manners
         if body["model"] not in manners.models:
             raise No(404, f"The model `{body['model']}` does not exist.")
+        if chat and manners.chat == "broken":
+            raise No(500, "Internal Server Error")
         if chat and manners.chat != "yes":
             raise No(400, VLLM_NO_TEMPLATE) if manners.chat == "no template" else No(404, "Not Found")
         if "response_format" in body and not manners.schemas:

@@ -26,6 +26,7 @@ OPTIONAL = {
     "response_format": r"response_format|json_schema|guided|structured|grammar",
     "max_tokens": r"max_completion_tokens",
     "seed": r"\bseed\b",
+    "temperature": r"unsupported.*temperature|temperature.*(not support|only the default)",
 }
 """Parts of a request that it can do without, and how a server that has none of them words that."""
 NO_CHAT = r"chat[ _]template|not a chat model|v1/completions|support(s|ed)? (the )?chat"
@@ -66,11 +67,13 @@ class Endpoint:
 
 
 class Fault(Exception):
-    """A try that failed, and that need not fail again."""
+    """A try that failed, and that need not fail again: for a status, or after a time of silence."""
 
-    def __init__(self, said: str, overload: bool = False, silent: bool = False, retry_after: float = 0.0) -> None:
+    def __init__(self, said: str, status: int = 0, silent: bool = False, retry_after: float = 0.0) -> None:
         super().__init__(said)
-        self.overload, self.silent, self.retry_after = overload, silent, retry_after
+        self.silent, self.retry_after = silent, retry_after
+        self.overload = silent or status in OVERLOADED
+        self.broken = status == 500
 
 
 class Refused(Exception):
@@ -92,11 +95,11 @@ def judged(endpoint: Endpoint, error: openai.APIStatusError, chat: bool) -> Exce
     if endpoint.api_key_env:
         words = words.replace(endpoint.key(), "…")
     said = f"HTTP {status}, {words or 'without a word'}"
-    if status in PASSING and SPENT not in words:
-        return Fault(said, status in OVERLOADED, retry_after=retry_after(error.response.headers.get("retry-after")))
     no_route = status in (404, 405, 501) and not re.search("model", words, re.IGNORECASE)
     if chat and (no_route or re.search(NO_CHAT, words, re.IGNORECASE)):
         return NoChat(said)
+    if status in PASSING and SPENT not in words:
+        return Fault(said, status, retry_after=retry_after(error.response.headers.get("retry-after")))
     if status in REFUSING:
         return Refused(said, status == 413 or bool(re.search(ONE_PROMPT, words, re.IGNORECASE)))
     return EngineError(f"{endpoint}: {said}; {_mend(status, endpoint.api_key_env)}")

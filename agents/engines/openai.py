@@ -10,10 +10,11 @@ from queue import SimpleQueue
 from typing import Any
 
 from agents.engines import Completion, Request, SamplingJob
+from agents.engines.background import Background
 from agents.engines.faults import Endpoint, NoChat, Refused
 from agents.engines.pace import PATIENCE, Patience
 from agents.engines.responses import Response, Usage, most_tokens, shared
-from agents.engines.wire import CHAT, COMPLETIONS, Background, Wire
+from agents.engines.wire import CHAT, COMPLETIONS, Wire
 from agents.purse import Purse, PurseEmpty
 from agents.student import student_prompt
 
@@ -98,9 +99,8 @@ class _Sampling:
 
     def _room(self) -> int:
         """For so many requests: those that can be sent soon, since how they are put may have to change till then."""
-        if self._wire.base is None:
-            return 1
-        return min(int(self._wire.window.size) + self._wire.asleep, 2 * self._wire.patience.most_in_flight)
+        size = 1 if self._wire.base is None else int(self._wire.window.size)
+        return min(size + self._wire.asleep, 2 * self._wire.patience.most_in_flight)
 
     async def _deliver(self, parcel: Parcel) -> None:
         body = self._body(parcel)
@@ -109,7 +109,8 @@ class _Sampling:
         if self._too_dear(body) and (parts := _parts(parcel)):
             return self._queue.extendleft(parts)
         try:
-            response = await self._wire.send(COMPLETIONS if self._wire.base else CHAT, body)
+            path = COMPLETIONS if self._wire.base else CHAT
+            response = await self._wire.send(path, body, needed="temperature")
         except PurseEmpty:
             self._stopped = "usd"
         except NoChat:

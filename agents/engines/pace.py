@@ -19,7 +19,7 @@ class Patience:
 
     tries: int = 10
     """Of one request, while others get through."""
-    first_wait: float = 0.5
+    first_wait: float = 0.25
     """Before the second try at most; doubled from try to try."""
     longest_wait: float = 60.0
     longest_retry_after: float = 300.0

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import threading
 import time
-from collections.abc import Coroutine
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 import openai
@@ -24,8 +21,6 @@ from agents.purse import Purse
 from agents.talk import Unreachable
 
 CHAT, COMPLETIONS = "/chat/completions", "/completions"
-
-T = TypeVar("T")
 
 
 class Wire:
@@ -57,8 +52,10 @@ class Wire:
         """Seconds so far in which a request was in flight."""
         return self._seconds + (time.monotonic() - self._began if self._calls else 0.0)
 
-    async def send(self, path: str, body: dict[str, Any]) -> Response:
+    async def send(self, path: str, body: dict[str, Any], needed: str = "") -> Response:
         """The answer to a request, paid for. `usage` is set in it.
+
+        Args: needed: a part of it that it must not be sent without, though it be OPTIONAL.
 
         Raises: PurseEmpty; NoChat, once, from CHAT; Refused; Unreachable; EngineError.
         """
@@ -67,7 +64,7 @@ class Wire:
             await asyncio.sleep(0.01)
         paid = 0, 0
         try:
-            response = await self._without_what_it_lacks(path, body)
+            response = await self._without_what_it_lacks(path, body, needed)
             response.usage = response.used(body)
             paid = response.usage.prompt_tokens, response.usage.completion_tokens
             return response
@@ -84,7 +81,7 @@ class Wire:
         """Hang up."""
         await self._client.close()
 
-    async def _without_what_it_lacks(self, path: str, body: dict[str, Any]) -> Response:
+    async def _without_what_it_lacks(self, path: str, body: dict[str, Any], needed: str) -> Response:
         lacks = self._lacks
         while True:
             kept = {name: value for name, value in body.items() if name not in lacks}
@@ -93,7 +90,8 @@ class Wire:
             try:
                 response = await self._patiently(path, kept)
             except Refused as refused:
-                named = {part for part in OPTIONAL.keys() & kept if re.search(OPTIONAL[part], str(refused), re.I)}
+                parts = OPTIONAL.keys() & kept.keys() - {needed}
+                named = {part for part in parts if re.search(OPTIONAL[part], str(refused), re.IGNORECASE)}
                 if not named or refused.one_prompt:
                     raise
                 lacks |= named
@@ -103,16 +101,21 @@ class Wire:
 
     async def _patiently(self, path: str, body: dict[str, Any]) -> Response:
         """Tried again: `tries` times while others get through, else for as long as an outage is waited for."""
-        counted = timeouts = 0
+        counted = timeouts = broken = 0
 
         async def one() -> Response:
-            nonlocal counted, timeouts
+            nonlocal counted, timeouts, broken
             try:
                 return await self._in_turn(path, body, timeouts)
             except Fault as fault:
                 counted += not self._breaker.is_open
                 timeouts += fault.silent
-                raise
+                broken += fault.broken
+                if not (fault.broken and broken % 3 == 0 and path == CHAT and self.base is None):
+                    raise
+                if not await self._completes():
+                    raise
+            return await self._chat_once_more(body)
 
         def pause(state: tenacity.RetryCallState) -> float:
             fault = state.outcome.exception() if state.outcome else None
@@ -137,6 +140,31 @@ class Wire:
             raise Unreachable(f"{self.endpoint}: {outage}; start it, and go on with the same command") from outage
         return response
 
+    async def _completes(self) -> bool:
+        """Whether a completion gets through where chat is broken."""
+        body = {"model": self.endpoint.model, "prompt": "Hello", "max_tokens": 1}
+        if (aside := self.purse.set_aside(*most_tokens(body))) is None:
+            return False
+        paid = 0, 0
+        try:
+            usage = (await self._in_turn(COMPLETIONS, body, 0, learn=False)).used(body)
+            paid = usage.prompt_tokens, usage.completion_tokens
+        except (Fault, Refused, EngineError):
+            return False
+        finally:
+            self.purse.settle(aside, *paid)
+        return True
+
+    async def _chat_once_more(self, body: dict[str, Any]) -> Response:
+        """`transformers serve` has no other word than 500 for a model without a chat template."""
+        try:
+            return await self._in_turn(CHAT, body, 0)
+        except Fault as fault:
+            if fault.broken:
+                self.base = True
+                raise NoChat(str(fault)) from fault
+            raise
+
     async def _sleep(self, seconds: float) -> None:
         self.asleep += 1
         try:
@@ -144,7 +172,7 @@ class Wire:
         finally:
             self.asleep -= 1
 
-    async def _in_turn(self, path: str, body: dict[str, Any], timeouts: int) -> Response:
+    async def _in_turn(self, path: str, body: dict[str, Any], timeouts: int, learn: bool = True) -> Response:
         """One try, when there is room for it, and what it tells of the endpoint."""
         async with self.window.slot():
             probe, alive = await self._breaker.admitted(), False
@@ -154,7 +182,8 @@ class Wire:
             try:
                 response = await self._once(path, body, self.window.allowance(timeouts))
                 self.window.succeeded(time.monotonic() - began)
-                alive, self.base = True, path == COMPLETIONS
+                alive = True
+                self.base = path == COMPLETIONS if learn else self.base
             except Fault as fault:
                 self._breaker.failed(probe, fault.retry_after)
                 if fault.overload:
@@ -177,7 +206,7 @@ class Wire:
                 answer = await self._client.post(path, cast_to=httpx2.Response, body=body)
             return Response.model_validate_json(answer.content)
         except (TimeoutError, openai.APITimeoutError) as error:
-            raise Fault(f"no answer in {seconds:.0f} seconds", overload=True, silent=True) from error
+            raise Fault(f"no answer in {seconds:.0f} seconds", silent=True) from error
         except openai.APIStatusError as error:
             raise self._read(path, error) from error
         except openai.APIConnectionError as error:
@@ -192,31 +221,3 @@ class Wire:
         elif isinstance(verdict, Fault):
             verdict.retry_after = min(verdict.retry_after, self.patience.longest_retry_after)
         return verdict
-
-
-class Background:
-    """An event loop in a thread of its own."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
-        self._thread.start()
-
-    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run it there."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def close(self, wire: Wire) -> None:
-        """Cancel what still runs, hang up and end the thread."""
-        self.start(self._end(wire)).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _end(self, wire: Wire) -> None:
-        running = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        await wire.close()
-        await asyncio.get_running_loop().shutdown_asyncgens()

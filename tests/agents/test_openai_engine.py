@@ -196,6 +196,7 @@ def test_the_dollars_hold(manners: Manners) -> None:
         (replace(BASE, n="refused"), 3),
         (replace(BASE, n="one", lists="refused"), 3),
         (replace(BASE, chat="no route"), 2),
+        (replace(BASE, chat="broken", lists="refused", n="one"), 2),
     ],
 )
 def test_what_a_server_lacks_is_done_without(manners: Manners, samples: int) -> None:
@@ -203,13 +204,16 @@ def test_what_a_server_lacks_is_done_without(manners: Manners, samples: int) -> 
         asked = job(server, 50, samples)
         rows = complete(asked)
         check_texts(asked, rows)
+        if manners.chat == "broken":
+            server.billed.remove((4, 1))  # for a prompt that is no row's
         check_counts(server, rows)
         if manners.n != "yes":
             assert sum("n" in seen.body for seen in server.seen) < 20
         if manners.lists != "yes":
             assert sum(isinstance(seen.body.get("prompt"), list) for seen in server.seen) < 20
         chats = sum(seen.path.startswith("/v1/chat") for seen in server.seen)
-        assert chats == (len(server.seen) if manners.chat == "yes" else 1), "it is found out once"
+        found_out = {"yes": len(server.seen), "broken": 4}.get(manners.chat, 1)
+        assert chats == found_out, "which kind of model it is is found out once"
 
 
 def test_many_rows_go_in_one_request_and_greedy_ones_without_n() -> None:

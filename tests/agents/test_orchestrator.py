@@ -80,6 +80,7 @@ class Says:
 
     def ask(self, question: Question) -> Answer:
         self.questions.append(question)
+        assert len(self.questions) <= 2 * MOST_REQUESTS, "there is no end to it"
         text = self.says(question, len(self.questions) - 1)
         return Answer(text, "stop", 1, 1)
 
@@ -341,28 +342,29 @@ def allotted(**more: Any) -> dict[str, Any]:
 TWICE = proposal()["strategies"][0]
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (allotted(skill="dev"), "no cell 'dev at level 1'"),
-        (allotted(level="1"), "no cell"),
-        (allotted(problems=0), "no problem is sampled"),
-        (allotted(level=2, problems=51), "50 problems left"),
-        (allotted(problems=601), "601 samples are too many; a plan may draw 600"),
-        (allotted(problems=151, samples=4), "604 samples are too many"),
-        ({"strategies": []}, "none is there"),
-        ({"strategies": [TWICE, TWICE | {"sampler": "a"}]}, "50 problems left"),
-        ({"strategies": [TWICE, TWICE]}, "stands 2 times"),
-        ({"strategies": [TWICE | {"allotments": TWICE["allotments"][:1] * 2}]}, "stands 2 times"),
-        ({"strategies": [TWICE | {"sampler": "c"}]}, "there is no 'c'; choose from a, b"),
-        ({"answers": ["../../test"]}, "no failure mode"),
-        ({"answers": [MODE, MODE]}, "stands 2 times"),
-        ({"mixture": {"rehearse": [{"skill": "x", "share": 1.0}]}}, "no cell 'x'"),
-        ({"mixture": {"rehearse": [{"skill": SKILL, "level": 1, "share": 1.0}] * 2}}, "stands 2 times"),
-        ({"training": {"start": "base"}}, "the objective fixes it; write best"),
-        ({"training": {"epochs": 4.1}}, "write at most 4"),
-    ],
-)
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    (allotted(skill="dev"), "no cell 'dev at level 1'"),
+    (allotted(level="1"), "no cell"),
+    (allotted(problems=0), "no problem is sampled"),
+    (allotted(level=2, problems=51), "50 problems left"),
+    (allotted(problems=601), "601 samples are too many; a plan may draw 600"),
+    (allotted(problems=151, samples=4), "604 samples are too many"),
+    ({"strategies": []}, "none is there"),
+    ({"strategies": [TWICE, TWICE | {"sampler": "a"}]}, "50 problems left"),
+    ({"strategies": [TWICE, TWICE]}, "stands 2 times"),
+    ({"strategies": [TWICE | {"allotments": TWICE["allotments"][:1] * 2}]}, "stands 2 times"),
+    ({"strategies": [TWICE | {"sampler": "c"}]}, "there is no 'c'; choose from a, b"),
+    ({"answers": ["../../test"]}, "no failure mode"),
+    ({"answers": [MODE, MODE]}, "stands 2 times"),
+    ({"mixture": {"rehearse": [{"skill": "x", "share": 1.0}]}}, "no cell 'x'"),
+    ({"mixture": {"rehearse": [{"skill": SKILL, "level": 1, "share": 1.0}] * 2}}, "stands 2 times"),
+    ({"training": {"start": "base"}}, "the objective fixes it; write best"),
+    ({"training": {"epochs": 4.1}}, "write at most 4"),
+]
+"""Plans of the right form that choose what is not offered, and what is said of them."""
+
+
+@pytest.mark.parametrize(("change", "words"), REFUSED)
 def test_a_plan_chooses_among_what_is_offered(change: dict[str, Any], words: str) -> None:
     check_plan(Proposal.model_validate(proposal()), TOLD)
     with pytest.raises(ValueError, match=words.replace("'", "['\"]")) as caught:
@@ -419,8 +421,11 @@ def changed(value: Any, at: tuple[Any, ...], change: Callable[[Any], Any]) -> An
 @st.composite
 def hostile_replies(draw: st.DrawFn) -> str:
     """A valid reply, made wrong in one or more ways."""
+    refused = draw(st.integers(0, 2)) == 0
     turn: Any = draw(st.sampled_from(TURNS))
-    for _ in range(draw(st.integers(1, 3))):
+    if refused:
+        turn = {"action": "plan", "plan": proposal(**draw(st.sampled_from(REFUSED))[0])}
+    for _ in range(0 if refused else draw(st.integers(1, 3))):
         at = draw(st.sampled_from(places(turn)))
         bad = draw(st.sampled_from(BAD))
         how = draw(st.sampled_from(["put", "add", "drop", "repeat"]))

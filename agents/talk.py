@@ -149,4 +149,4 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> None:
 
 def _said(wrong: Any) -> str:
     where = ".".join(str(part) for part in wrong["loc"]) or "the answer"
-    return f"{where}: {wrong['msg']}"[:200]
+    return " ".join(f"{where}: {wrong['msg']}".split())[:200]

@@ -29,8 +29,9 @@ def sit_probe(student: Checkpoint, earlier: Earlier, room: Room, bench: Bench) -
 
 
 def diagnose(samples: Sequence[Sample], bench: Bench) -> Diagnosis:
-    """Hand the judged attempts to whoever diagnoses."""
-    return bench.rules.diagnose([_evidence(sample, bench.judge) for sample in samples])
+    """Hand the judged attempts to whoever diagnoses. One that recites an exam is left out: examples are quoted."""
+    shown = [sample for sample in samples if not bench.exams.match(sample.problem.prompt, sample.response)]
+    return bench.rules.diagnose([_evidence(sample, bench.judge) for sample in shown])
 
 
 def tally_probe(samples: Sequence[Sample], judge: Judge) -> tuple[Tally, ...]:

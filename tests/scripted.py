@@ -20,7 +20,7 @@ tasks:
   dev: {{from: practice, size: {dev}}}
   test: {{from: practice, size: {test}}}
 budget: {{{budget}}}
-cast: {{orchestrator: {orchestrator}, critic: {critic}}}
+cast: {{orchestrator: {orchestrator}, sampler: {sampler}, critic: {critic}}}
 seed: {seed}
 ---
 # Sums
@@ -34,6 +34,7 @@ class Scripted:
 
     budget: str = "rounds: 3"
     orchestrator: str = "rules"
+    sampler: str = "student"
     critic: str = "verifier"
     seed: int = 11
     problems: int = 44

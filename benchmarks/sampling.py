@@ -117,8 +117,11 @@ def ours_offline(bout: Bout) -> float:
     return rows / engine.seconds_at_work
 
 
-def peer(python: str | Path, script: str, **more: object) -> Callable[[Bout], float]:
-    """A contestant that is a script of its own: it gets a job file, and writes what it counted."""
+def peer(python: str | Path, script: str, without: tuple[str, ...] = (), **more: object) -> Callable[[Bout], float]:
+    """A contestant that is a script of its own: it gets a job file, and writes what it counted.
+
+    Args: without: what our engine sets in the environment and the peer is not given.
+    """
 
     def play(bout: Bout) -> float:
         settings = vllm_settings(bout.student)
@@ -127,7 +130,8 @@ def peer(python: str | Path, script: str, **more: object) -> Callable[[Bout], fl
         given, told = bout.folder / "job.json", bout.folder / "told.json"
         given.write_text(json.dumps(job), encoding="utf-8")
         told.unlink(missing_ok=True)
-        environment = vllm_environment() | {"HF_HUB_OFFLINE": "1"}
+        environment = {name: value for name, value in vllm_environment().items() if name not in without}
+        environment["HF_HUB_OFFLINE"] = "1"
         with (bout.folder / "peer.log").open("w") as log:
             asked = [str(python), str(PEERS / script), str(given), str(told)]
             ended = subprocess.run(asked, env=environment, cwd=bout.folder, stdout=log, stderr=log)
@@ -140,9 +144,11 @@ def peer(python: str | Path, script: str, **more: object) -> Callable[[Bout], fl
     return play
 
 
+OURS_ALONE = ("VLLM_ENABLE_V1_MULTIPROCESSING", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 OFFLINE: dict[str, Callable[[Bout], float]] = {
     "loop, engine vllm": ours_offline,
-    "plain LLM.generate": lambda bout: peer(vllm_python(), "plain_vllm.py")(bout),
+    "plain LLM.generate": lambda bout: peer(vllm_python(), "plain_vllm.py", OURS_ALONE)(bout),
+    "plain, in one process as ours": lambda bout: peer(vllm_python(), "plain_vllm.py")(bout),
 }
 
 

@@ -90,6 +90,8 @@ class VllmServer:
 
         Raises: EngineError with the reason and the end of its log when it does not.
         """
+        if _is_taken(self.served.host, self._port):
+            raise EngineError(f"port {self._port}: something listens there already; name another")
         self._before = gpu_holders()
         self._start()
         self._watching.start()
@@ -119,10 +121,8 @@ class VllmServer:
         wrong = ""
         try:
             while self._get("/health", 5.0) is None and not wrong and not self._over.wait(0.2):
-                if (code := self._process.code()) is not None:
-                    wrong = f"exit code {code}"
-                elif time.monotonic() > end:
-                    wrong = f"no answer in {self._patience.start_seconds:.0f} s"
+                late = f"no answer in {self._patience.start_seconds:.0f} s" if time.monotonic() > end else ""
+                wrong = late if (code := self._process.code()) is None else f"exit code {code}"
         except BaseException:
             self._stop()
             raise
@@ -176,14 +176,14 @@ class VllmServer:
         told = self._get("/metrics", 5.0)
         if told is None:
             return None
-        counted = [line.rpartition(" ")[2] for line in told.splitlines() if line.startswith(PROGRESS)]
-        return sum(float(number) for number in counted) if counted else None
+        counted = [float(line.rpartition(" ")[2]) for line in told.splitlines() if line.startswith(PROGRESS)]
+        return sum(counted) if counted else None
 
     def _get(self, path: str, seconds: float, asked: dict[str, Any] | None = None) -> str | None:
         """The text at a path of the server; None when there is none in time."""
         body = None if asked is None else json.dumps(asked).encode()
-        request = urllib.request.Request(f"{self.address.removesuffix('/v1')}{path}", body)
-        request.add_header("Content-Type", "application/json")
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.address.removesuffix('/v1')}{path}", body, headers)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=seconds) as answer:
@@ -200,9 +200,7 @@ def _vllm_command() -> tuple[str, ...]:
 
 def _settings(served: Served, port: int) -> dict[str, Any]:
     """Arguments of vllm's server."""
-    settings = vllm_settings(served.model)
-    adapters = dict(served.adapters)
-    name = served.name
+    settings, adapters, name = vllm_settings(served.model), dict(served.adapters), served.name
     if read_adapter(served.model):
         adapters[served.name], name = served.model, f"{served.name}-base"
     settings |= {"host": served.host, "port": port, "served_model_name": name}
@@ -220,10 +218,10 @@ def _settings(served: Served, port: int) -> dict[str, Any]:
 
 def _lacks_chat_template(folder: Path) -> bool:
     """Whether it is a folder, and its tokenizer has none: of a model by its id nothing is known here."""
-    settings = folder / "tokenizer_config.json"
-    if not settings.is_file() or (folder / "chat_template.jinja").is_file():
+    told = folder / "tokenizer_config.json"
+    if not told.is_file() or (folder / "chat_template.jinja").is_file():
         return False
-    return "chat_template" not in json.loads(settings.read_text(encoding="utf-8"))
+    return "chat_template" not in json.loads(told.read_text(encoding="utf-8"))
 
 
 def _flags(settings: dict[str, Any]) -> list[str]:
@@ -237,6 +235,13 @@ def _flags(settings: dict[str, Any]) -> list[str]:
         else:
             flags.append(f"{flag}={json.dumps(value) if isinstance(value, dict) else value}")
     return flags
+
+
+def _is_taken(host: str, port: int) -> bool:
+    """Whether something answers there: it would be taken for ours."""
+    with socket.socket() as asking:
+        asking.settimeout(1)
+        return asking.connect_ex((host, port)) == 0
 
 
 def _free_port(host: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -73,6 +74,10 @@ def test_a_start_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
     assert not any(alive(pid) for pid in started(tmp_path))
     with pytest.raises(EngineError, match="no/such/program: No such file"):
         VllmServer(Served("model", command=("no/such/program",)), SWIFT).__enter__()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(EngineError, match=f"port {port}: something listens"):
+            VllmServer(Served("model", port=port, command=("no/such/program",)), SWIFT).__enter__()
 
 
 @pytest.mark.parametrize("fault", ["die", "mute"])

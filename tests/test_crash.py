@@ -20,6 +20,7 @@ from launches import DIED, Launch, Launcher, State, difference, state
 from scripted import Scripted
 
 from agents.engines.scripted import BATCH
+from loop.critique import THREADS
 from loop.files import RowFile
 from loop.ledger import Ledger
 
@@ -31,7 +32,7 @@ SMALL = Scripted(problems=30, demonstrations=14, dev=8, test=4, orchestrator="un
 """Its plans do not look at the budget, so that this runs out anywhere."""
 ENDS = ("plan", "mix", "ledger")
 """Where tokens run out in round 1, by its last finished stage: as it samples, before it trains, as it closes."""
-APPENDED = ("samples.jsonl", "attempts.jsonl", "probe.jsonl")
+APPENDED = ("samples.jsonl", "attempts.jsonl", "probe.jsonl", "talks.jsonl")
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,14 @@ def test_death_during_recovery(unbroken: Unbroken, launchers: list[Launcher]) ->
     luck = random.Random(0)
     every = range(1, unbroken.count + 1)
     check_deaths(unbroken, launchers, [(k, luck.randint(1, 12)) for k in luck.sample(every, TWICE)])
+
+
+def test_death_at_every_failpoint_while_models_plan_and_judge(swift_path: Path, launchers: list[Launcher]) -> None:
+    cast = replace(SMALL, demonstrations=6, orchestrator="scripted/planner", critic="scripted/critic")
+    run = play(cast, swift_path / "agents", launchers[0])
+    assert {"rounds/001/talks.jsonl", "rounds/001/calibrations.jsonl"} <= set(run.state["files"])
+    talking = range(run.reaches("ledger saved"), run.reaches("critique saved") + 1)  # the rest is as without models
+    check_deaths(run, launchers, [(k,) for k in talking])
 
 
 def test_sigterm_at_every_failpoint(swift_path: Path, launchers: list[Launcher]) -> None:
@@ -343,7 +352,7 @@ class Remains:
         if again := self.carded & set(last.stages):
             return f"finished stages were worked on again: {sorted(again)}"
         again = self.answered & set(last.answered)
-        if len(again) != len(self.answered) - rows or len(again) > 2 * BATCH:
+        if len(again) != len(self.answered) - rows or len(again) > 2 * BATCH + THREADS:
             return f"{len(self.answered)} were answered, {rows} rows were written, {len(again)} answered again"
         if len(set(last.answered)) < len(last.answered):
             return "a launch answered a request twice"

@@ -42,15 +42,15 @@ class ScriptedEngine:
             batch = job.requests[start : start + BATCH]
             rows = [_answer(job, request, learnt) for request in batch if request.key not in job.done]
             if rows:
-                _log(f"{job.seed} {row.key}\n" for row in rows)
+                log(f"{job.seed} {row.key}" for row in rows)
                 yield rows
 
 
-def _log(lines: Iterable[str]) -> None:
+def log(lines: Iterable[str]) -> None:
     """Note what was answered where LOOP_SCRIPTED_LOG says: so a crash test sees what was done twice."""
-    if log := os.environ.get("LOOP_SCRIPTED_LOG"):
-        with Path(log).open("a", encoding="utf-8") as file:
-            file.writelines(lines)
+    if path := os.environ.get("LOOP_SCRIPTED_LOG"):
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in lines))
 
 
 def _answer(job: SamplingJob, request: Request, learnt: dict[str, int]) -> Completion:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 
 from agents.engines import EngineError
+from agents.engines.scripted import log
 from agents.talk import Answer, Question
 
 SCRIPTS = ("planner", "critic")
@@ -24,5 +26,6 @@ class ScriptedTalker:
     def ask(self, question: Question) -> Answer:
         """See Talker."""
         text = str(self._answer(question))
+        log([f"talk {hashlib.sha256(repr(question).encode()).hexdigest()[:16]}"])
         words = sum(len(message.content.split()) for message in question.messages)
         return Answer(text, "stop" if text else "length", words, len(text.split()) + 1)

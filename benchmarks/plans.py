@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.families import FAMILIES, write_objective
 
-ROUNDS = 5
+ROUNDS = 8
 """Rounds of the uniform plan."""
 
 

@@ -26,11 +26,11 @@ FAMILIES: Mapping[str, Family] = {
     # Every cell has something to learn from the start on: the default objective.
     "even": Family(dict.fromkeys(range(2, 9), 45)),
     # Of ten cells two are solved at the start and three out of reach.
-    "skewed": Family(dict.fromkeys(range(2, 7), 100), easy=(3, 4), out_of_reach=(3, 5)),
+    "skewed": Family(dict.fromkeys(range(2, 7), 100), easy=(5, 6), out_of_reach=(3, 5)),
 }
 EASY_DEMONSTRATIONS = 30
 """Of each number of digits."""
-EASY_PROBLEMS = 800
+EASY_PROBLEMS = 6000
 EASY_PROMPT = "Which digit does the number {number} end with?"
 
 

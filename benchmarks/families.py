@@ -25,8 +25,8 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     # Every cell has something to learn from the start on: the default objective.
     "even": Family(dict.fromkeys(range(2, 9), 45)),
-    # Of ten cells two are solved at the start and three out of reach.
-    "skewed": Family(dict.fromkeys(range(2, 7), 100), easy=(5, 6), out_of_reach=(3, 5)),
+    # Of twelve cells two are solved at the start and four out of reach.
+    "skewed": Family(dict.fromkeys(range(2, 8), 80), easy=(5, 6), out_of_reach=(3, 6)),
 }
 EASY_DEMONSTRATIONS = 30
 """Of each number of digits."""
@@ -54,7 +54,7 @@ def write_objective(folder: Path, family: str, seed: int, plan: str, budget: Map
         "demonstrations": "demonstrations.jsonl",
         "tasks": {
             "practice": practice,
-            "dev": {"from": "practice", "size": 1000},
+            "dev": {"from": "practice", "size": 1500},
             "test": {"from": "practice", "size": 100},
         },
         "budget": dict(budget),

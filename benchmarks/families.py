@@ -25,12 +25,12 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     # Every cell has something to learn from the start on: the default objective.
     "even": Family(dict.fromkeys(range(2, 9), 45)),
-    # Of ten cells two are solved at the start and three out of reach.
-    "skewed": Family(dict.fromkeys(range(2, 7), 60), easy=(3, 4), out_of_reach=(3, 5)),
+    # Of twelve cells two are solved at the start and four out of reach.
+    "skewed": Family(dict.fromkeys(range(2, 8), 80), easy=(5, 6), out_of_reach=(3, 6)),
 }
-EASY_DEMONSTRATIONS = 15
+EASY_DEMONSTRATIONS = 30
 """Of each number of digits."""
-EASY_PROBLEMS = 800
+EASY_PROBLEMS = 6000
 EASY_PROMPT = "Which digit does the number {number} end with?"
 
 
@@ -54,7 +54,7 @@ def write_objective(folder: Path, family: str, seed: int, plan: str, budget: Map
         "demonstrations": "demonstrations.jsonl",
         "tasks": {
             "practice": practice,
-            "dev": {"from": "practice", "size": 1000},
+            "dev": {"from": "practice", "size": 1500},
             "test": {"from": "practice", "size": 100},
         },
         "budget": dict(budget),

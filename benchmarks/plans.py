@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.families import FAMILIES, write_objective
 
-ROUNDS = 5
+ROUNDS = 6
 """Rounds of the uniform plan."""
 
 

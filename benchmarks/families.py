@@ -26,7 +26,7 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     # Every cell has something to learn from the start on: the default objective.
     "even": Family(dict.fromkeys(range(2, 9), 45)),
-    # The same cells, and as many again, of which three are solved at the start and four out of reach; twice the samples.
+    # The same cells, and as many that give nothing: three solved at the start, four out of reach; twice the samples.
     "skewed": Family(dict.fromkeys(range(2, 9), 45), "scratch/tiny_wide", easy=(4, 6), out_of_reach=(3, 6)),
 }
 EASY_DEMONSTRATIONS = 15

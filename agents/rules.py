@@ -50,9 +50,7 @@ SCOUT = 0.04
 FRONTIER = 0.1
 """The same for a barren cell just above one that always passes; else in proportion to its pass rate."""
 REHEARSED = 1.5
-"""Earlier rows in the mix, against the new ones, where training goes on from the best: what was learnt in earlier
-rounds is only to be held. (Chain sums of five lengths came to 0.49 of dev after 4.1M tokens so, after 6.4M
-with all earlier rows, and not after 7.4M with 0.75.)"""
+"""Earlier rows in the mix, against the new ones, where training goes on from the best: these are only to be held."""
 TILT = 0.15
 """How far from even the rows of a learning cell may go."""
 MORE = (8.0, 4.0, 2.5, 2.0, 1.6, 1.25)
@@ -152,9 +150,7 @@ def _portions(cells: Sequence[Standing], brief: PlanBrief, more: float) -> list[
 
 
 def baseline_cost(cells: Sequence[Standing], brief: PlanBrief) -> float:
-    """Tokens that the baseline's first round, or its second, would cost with this student. Its later ones cost more
-    and more, since it rehearses every earlier row: no measure for what a round should cost.
-    """
+    """Tokens that the baseline's first or second round would cost; its later ones rehearse more and more rows."""
     each, rounds = uniform_problems(brief), 1 + any(past.plan is not None for past in brief.history)
     return sum(
         cell.tokens

@@ -16,6 +16,7 @@ class Family:
     """What is practised, and how many demonstrations there are of each length of one-digit chains."""
 
     lengths: Mapping[int, int]
+    student: str = "scratch/tiny"
     easy: tuple[int, int] | None = None
     """Numbers of so many digits, of which the last is asked for: learnt from the demonstrations outright."""
     out_of_reach: tuple[int, int] | None = None
@@ -25,10 +26,10 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     # Every cell has something to learn from the start on: the default objective.
     "even": Family(dict.fromkeys(range(2, 9), 45)),
-    # Of twelve cells two are solved at the start and four out of reach.
-    "skewed": Family(dict.fromkeys(range(2, 8), 80), easy=(5, 6), out_of_reach=(3, 6)),
+    # The same cells, and as many that give nothing: three solved at the start, four out of reach; twice the samples.
+    "skewed": Family(dict.fromkeys(range(2, 9), 45), "scratch/tiny_wide", easy=(4, 6), out_of_reach=(3, 6)),
 }
-EASY_DEMONSTRATIONS = 30
+EASY_DEMONSTRATIONS = 15
 """Of each number of digits."""
 EASY_PROBLEMS = 6000
 EASY_PROMPT = "Which digit does the number {number} end with?"
@@ -50,7 +51,7 @@ def write_objective(folder: Path, family: str, seed: int, plan: str, budget: Map
     random.Random(seed).shuffle(rows)
     write_rows(folder / "demonstrations.jsonl", rows)
     front = {
-        "student": "scratch/tiny",
+        "student": chosen.student,
         "demonstrations": "demonstrations.jsonl",
         "tasks": {
             "practice": practice,

@@ -85,7 +85,7 @@ class Sample(Record):
     strategy: str = ""
     sampler: str = "student"
     template: str = ""
-    """Digest of the prompt's template; "" where the model was told the bare problem."""
+    """Digest of the prompt's template; "" for the bare problem."""
 
 
 class Critique(Record):
@@ -97,10 +97,9 @@ class Critique(Record):
     """Why it did not pass: empty, cut off, no answer, wrong answer, wrong working, refused by a critic; else ""."""
     checks: tuple[Check, ...]
     false_positive: bool | None = None
-    """For a passed sample: whether a check that took no part in the decision finds its working unsound.
-    None where that check has nothing to look at."""
+    """Of a passed one, whether a check outside the decision finds its working unsound; None where it sees none."""
     template: str = ""
-    """Digest of the prompt that the last critic was asked with; "" where none was."""
+    """Digest of the last critic's prompt; "" where none was asked."""
 
 
 class Example(Record):
@@ -236,8 +235,7 @@ class Round(Record):
     false_positive_rate: float | None = None
     """Of the admitted samples, the share whose working an independent check finds unsound."""
     answer_false_positive_rate: float | None = None
-    """Of the samples with a right answer, the share with wrong or missing working: what an answer check alone
-    would have let in."""
+    """Of the samples with a right answer, the share with wrong or missing working: what an answer check lets in."""
 
 
 def as_line(record: BaseModel) -> str:

@@ -82,7 +82,7 @@ def play_round_zero(run: Run) -> Round:
 
 def play_round(run: Run, number: int) -> Round:
     """One pass of the line: a stage a line, each done once however often the process dies."""
-    room, bench, judge = run.room(f"{number:03}"), run.bench, run.bench.judge
+    room, bench = run.room(f"{number:03}"), run.bench
     best, best_exam = best_so_far(run)
     earlier, drawn = earlier_examples(run)
     plan = room.once(PLAN, lambda: make_plan(_brief(run, drawn, room), room, bench))
@@ -95,12 +95,12 @@ def play_round(run: Run, number: int) -> Round:
     start = best if plan.training.start == "best" else run.room("000").fetch(CHECKPOINT)
     student = room.once(CHECKPOINT, lambda: train_student(dataset, plan.training, start, room, bench))
     attempts = room.once(ATTEMPTS, lambda: sit_exam(bench.tasks.dev, student, room, bench))
-    evaluation = room.once(EVALUATION, lambda: evaluate("dev", attempts, student, judge, best_exam))
+    evaluation = room.once(EVALUATION, lambda: evaluate("dev", attempts, student, bench.judge, best_exam))
     now_best = student if evaluation.verdict and evaluation.verdict.keep else best
     probe = room.once(PROBE, lambda: sit_probe(now_best, drawn, room, bench))
     room.once(DIAGNOSIS, lambda: diagnose(probe, bench))
     judged = Judged(plan, samples, critiques, admissions)
-    return room.once(ROUND, lambda: close_round(number, judged, student, evaluation, tally_probe(probe, judge)))
+    return room.once(ROUND, lambda: close_round(number, judged, student, evaluation, tally_probe(probe, bench.judge)))
 
 
 def finish(run: Run, reason: str) -> None:
@@ -246,9 +246,7 @@ def _end(run: Run) -> str:
 
 
 def _brief(run: Run, drawn: Earlier, planned: Room) -> PlanBrief:
-    """What is told for the plan of a room. What planning has cost so far is left out: after a crash the brief, and so
-    what a model is asked, is the same.
-    """
+    """What is told for a room's plan: without what planning has cost, so that after a crash it is the same."""
     history: list[RoundBrief] = []
     diagnosis: Diagnosis | None = None
     for closed in run.ledger.rounds():

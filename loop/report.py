@@ -20,6 +20,7 @@ from loop.files import write_atomic
 from loop.ledger import Ledger
 from loop.plots import Bar, Mark, Scores, columns, curve, score_plot, shape
 from loop.records import Cell, Round, Score, Spent
+from loop.report_cast import cast_parts
 from loop.room import ADMISSIONS, DIAGNOSIS, PLAN, Room
 from loop.screen import PlainScreen
 from loop.status import Standing, claim, in_p, in_time, in_tokens, read_standing
@@ -86,7 +87,8 @@ def _page(source: Source) -> dict[str, Any]:
     standing, ledger = source.standing, source.ledger
     scores = _scores(source)
     folder = standing.run
-    settings = folder / "settings.json"
+    text = _text(folder / "settings.json")
+    settings = json.loads(text) if text else {}
     cards = list(ledger.cards())
     total = sum(standing.spent.values(), Spent())
     return {
@@ -116,7 +118,8 @@ def _page(source: Source) -> dict[str, Any]:
         "tested": {r.round: _tested(standing, r.round) for r in standing.rounds},
         "events": ledger.events(),
         "objective": _text(folder / "OBJECTIVE.md"),
-        "settings": json.loads(_text(settings)) if settings.is_file() else {},
+        "settings": settings,
+        **cast_parts([source.room(name) for name in source.rooms()], settings, ledger),
     }
 
 

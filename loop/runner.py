@@ -175,14 +175,12 @@ def earlier_examples(run: Run) -> tuple[list[Example], Earlier]:
         if room.has(SAMPLES):
             seen |= {folded(s.problem.prompt) for s in iterate_rows(room.folder / SAMPLES.file, Sample)}
         if room.has(ADMISSIONS):
-            rows = iterate_rows(room.folder / ADMISSIONS.file, Admission)
-            examples += [row.example for row in rows if row.example]
+            examples += [a.example for a in iterate_rows(room.folder / ADMISSIONS.file, Admission) if a.example]
     return examples, Earlier(seen, {folded(example.prompt) for example in examples})
 
 
 def _examine(run: Run, room: Room, student: Checkpoint, exam: str) -> Evaluation:
-    bench = run.bench
-    problems = bench.tasks.dev if exam == "dev" else bench.tasks.test
+    bench, problems = run.bench, run.bench.tasks.dev if exam == "dev" else run.bench.tasks.test
     attempts = room.once(ATTEMPTS, lambda: sit_exam(problems, student, room, bench))
     return room.once(EVALUATION, lambda: evaluate(exam, attempts, student, bench.judge))
 

@@ -9,8 +9,13 @@ from pathlib import Path
 from loop.errors import MissingError, ObjectiveError
 from loop.objective import read_objective
 
-DEMONSTRATIONS = {"default": Path(__file__).resolve().parents[1] / "examples" / "chain_sum" / "demonstrations.jsonl"}
-"""Where the demonstrations of a preset are kept; in the new folder they are demonstrations.jsonl."""
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+ROWS = {
+    "default": ("chain_sum/demonstrations.jsonl",),
+    "endpoint": ("chain_sum/demonstrations.jsonl",),
+    "gpu": ("word_problems/demonstrations.jsonl", "word_problems/problems.jsonl"),
+}
+"""Files of rows that a preset names, below `EXAMPLES`; they are copied beside its OBJECTIVE.md."""
 
 
 def objective_presets() -> list[str]:
@@ -31,8 +36,8 @@ def new_objective(folder: Path, preset: str) -> str:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ObjectiveError(f"{folder}: is there and not an empty folder; name a new one")
         folder.mkdir(parents=True, exist_ok=True)
-        if demonstrations := DEMONSTRATIONS.get(preset):
-            shutil.copyfile(demonstrations, folder / "demonstrations.jsonl")
+        for name in ROWS[preset]:
+            shutil.copyfile(EXAMPLES / name, folder / Path(name).name)
         text = (files("templates") / "objectives" / f"{preset}.md").read_text(encoding="utf-8")
         (folder / "OBJECTIVE.md").write_text(text, encoding="utf-8")
     except OSError as error:

@@ -51,6 +51,8 @@ class Standing:
     exams: Exams
     ended: str
     seconds: float
+    events: Sequence[tuple[str, str, str]] = ()
+    """(time, kind, text), oldest first."""
 
     @property
     def best(self) -> int:
@@ -109,6 +111,7 @@ def read_standing(run: Path) -> Standing:
         exams=Exams(exams),
         ended=ledger.fact("ended") or "",
         seconds=sum(launch[2] for launch in launches),
+        events=ledger.events(),
     )
 
 
@@ -135,8 +138,14 @@ def as_table(standing: Standing) -> Table:
     ]
     if room := standing.under_way:
         notes.append(f"round {int(room)} is not finished: {in_time(standing.spent[room].seconds)} so far")
+    for kind in ("handover", "critic"):
+        told = list(dict.fromkeys(text for _, of, text in standing.events if of == kind))
+        if told:
+            notes.append(f"{kind} ({len(told)}): {told[-1]}" if told[1:] else f"{kind}: {told[-1]}")
     table = plain_table(f"{standing.run}: {state}", *notes)
-    for name in ("round", "status", "dev", "95 %", "test", "samples", "examples", "tokens", "time", "p"):
+    paid = ("usd",) if any(cost.usd for cost in standing.spent.values()) else ()
+    examples = "rows" if paid else "examples"  # or 80 columns were not enough
+    for name in ("round", "status", "dev", "95 %", "test", "samples", examples, "tokens", *paid, "time", "p"):
         table.add_column(name, justify="left" if name == "status" else "right")
     for closed in standing.rounds:
         cost = standing.spent.get(f"{closed.round:03}", Spent())
@@ -145,8 +154,8 @@ def as_table(standing: Standing) -> Table:
             f"{'* ' if best else ''}{closed.round}", closed.status,
             *_shown(closed.dev), _tested(standing, closed.round),
             "" if start else f"{closed.sampled:,}", "" if start else f"{closed.examples:,}",
-            in_tokens(cost.tokens_sampled + cost.tokens_trained), in_time(cost.seconds),
-            in_p(closed.verdict.p) if closed.verdict else "",
+            in_tokens(cost.tokens_sampled + cost.tokens_trained), *(in_usd(cost.usd) for _ in paid),
+            in_time(cost.seconds), in_p(closed.verdict.p) if closed.verdict else "",
             style="bold" if best else STYLES.get(closed.status),
         )  # fmt: skip
     if control := standing.exams.control():
@@ -154,7 +163,7 @@ def as_table(standing: Standing) -> Table:
         test = standing.exams.test("control", standing.best)
         table.add_row(
             "", "control", *_shown(control.score), f"{test.score.score:.3f}" if test else "", "", "",
-            in_tokens(cost.tokens_sampled + cost.tokens_trained), in_time(cost.seconds), "",
+            in_tokens(cost.tokens_sampled + cost.tokens_trained), *("" for _ in paid), in_time(cost.seconds), "",
         )  # fmt: skip
     return table
 
@@ -200,6 +209,11 @@ def in_tokens(count: int) -> str:
             share = count / size
             return f"{share:.{2 if share < 9.995 else 1 if share < 99.95 else 0}f}{unit}"
     return str(count)
+
+
+def in_usd(dollars: float) -> str:
+    """Dollars in at most five letters, up to a hundred thousand: 0.12, 99.50, 1235."""
+    return f"{dollars:.2f}" if dollars < 99.995 else f"{dollars:.0f}"
 
 
 def in_time(seconds: float) -> str:

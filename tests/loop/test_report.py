@@ -13,15 +13,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from fault_server import FaultServer
+from scripted import Scripted
 
 from agents.briefs import PlanBrief
 from agents.engines.scripted import work_out
 from agents.replies import Diagnosis, Plan
+from loop.calibration import Calibration
 from loop.errors import DamagedRunError, StageError
 from loop.ledger import Ledger
 from loop.objective import read_objective
 from loop.plots import axis
-from loop.records import Admission
+from loop.records import Admission, Critique
 from loop.report import write_report
 from loop.run import Run, open_run
 from loop.runner import go
@@ -100,7 +103,7 @@ class Broken:
     """An orchestrator that fails in some rounds."""
 
     def __init__(self, run: Run, fails: dict[int, BaseException]) -> None:
-        self._real, self._fails = run.orchestrator, fails
+        self._real, self._fails = run.bench.rules, fails
 
     def plan(self, brief: PlanBrief) -> Plan:
         if error := self._fails.get(len(brief.history)):
@@ -145,7 +148,7 @@ def play(folder: Path, rounds: int = 3, control: bool = True, fails: dict[int, B
     goal = read_objective(write_objective(folder, rounds, control))
     run = open_run(goal, folder / "run", PlainScreen())
     if fails:
-        run = replace(run, orchestrator=Broken(run, fails))  # type: ignore[arg-type]
+        run = replace(run, bench=replace(run.bench, rules=Broken(run, fails)))  # type: ignore[arg-type]
     try:
         go(run)
     except KeyboardInterrupt:
@@ -452,6 +455,105 @@ def test_changed_file_is_not_reported(tmp_path: Path, finished: Path, name: str)
         write_report(run)
     with pytest.raises(DamagedRunError, match="no ledger"):
         write_report(tmp_path)
+
+
+class Telling:
+    """An orchestrator whose plans name a sampler and tell it something, as a model's may."""
+
+    def __init__(self, run: Run) -> None:
+        self._real = run.bench.rules
+
+    def plan(self, brief: PlanBrief) -> Plan:
+        plan = self._real.plan(brief)
+        told = [s.model_copy(update={"sampler": "student", "instructions": HOSTILE}) for s in plan.strategies]
+        return plan.model_copy(update={"strategies": tuple(told)})
+
+    def diagnose(self, attempts: object) -> Diagnosis:
+        return self._real.diagnose(attempts)  # type: ignore[arg-type]
+
+
+def play_cast(folder: Path, **cast: str) -> Path:
+    """A run of sums with this cast, to its end."""
+    run = open_run(read_objective(Scripted(**cast).write(folder)), folder / "run", PlainScreen())  # type: ignore[arg-type]
+    if "orchestrator" not in cast:
+        run = replace(run, bench=replace(run.bench, rules=Telling(run)))  # type: ignore[arg-type]
+    go(run)
+    run.ledger.close()
+    return run.folder
+
+
+@pytest.fixture(scope="module")
+def with_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one round: nobody can use what the planner and one critic at an endpoint say; the other critic is
+    a script with a price.
+    """
+    with FaultServer() as server:
+        small = f'{{model: small, endpoint: "{server.url}/v1", prices: {{input: 3, output: 15}}}}'
+        critic = f"[{{model: scripted/critic, prices: {{input: 1, output: 2}}}}, {small}]"
+        budget = "rounds: 1, usd: 50"
+        return play_cast(tmp_path_factory.mktemp("cast"), orchestrator=small, critic=critic, budget=budget)
+
+
+def test_a_plan_tells_who_made_it_and_why_the_rules_did(with_models: Path) -> None:
+    page = Page(write_report(with_models))
+    plan = Plan.model_validate_json((with_models / "rounds/001/plan.json").read_text())
+    assert plan.author == "rules" and plan.handover
+    told = f"Planned by rules in place of small, since {' '.join(plan.handover.split())}."
+    assert told in page.told("plan-of-1")
+    assert "The rules planned round 1 in place of small." in page.told("cast")
+
+
+def test_a_critic_is_shown_as_far_as_it_can_be_believed(with_models: Path) -> None:
+    page = Page(write_report(with_models))
+    folder = with_models / "rounds/001"
+    calibrations = [
+        Calibration.model_validate_json(line) for line in (folder / "calibrations.jsonl").read_text().splitlines()
+    ]
+    assert {c.seat: c.believed for c in calibrations} == {"scripted/critic": True, "small": False}
+    for place, c in enumerate(calibrations, 1):
+        shares = (c.false_accepts, c.false_rejects, c.padded_accepts, c.attack_accepts, c.length_bias)
+        row = [cell.strip() for cell in page.rows[f"critic-1-{place}"]]
+        assert row[1] == c.critic
+        assert row[2] == (f"{c.agreement.score:.2f}" if c.agreement.n else "–")
+        assert row[3] == f"{c.agreement.low:.2f}–{c.agreement.high:.2f}"
+        assert row[4:] == [
+            *(f"{s.correct} of {s.n}" if s.n else "–" for s in (*shares, c.position_bias)),
+            "yes" if c.believed else "no",
+        ]
+        assert c.believed or f"not believed: {c.reason}" in page.told("critics")
+    critiques = [Critique.model_validate_json(line) for line in (folder / "critiques.jsonl").read_text().splitlines()]
+    judged = sum(any(check.name == "critic" for check in row.checks) for row in critiques)
+    refused = sum(row.reason == "refused by a critic" for row in critiques)
+    told = page.told("refused-1")
+    assert judged and f"Of {judged} samples that the verifiers passed, {refused} w" in told
+
+
+def test_tokens_and_dollars_are_told_by_part_and_model(with_models: Path) -> None:
+    page, ledger = Page(write_report(with_models)), Ledger.read(with_models / "run.db")
+    rows = [[cell.strip() for cell in page.rows[f"cast-{number}"]] for number in (1, 2, 3, 4)]
+    parts = [("orchestrator", "small"), ("sampler", "student"), ("critic", "scripted/critic"), ("critic", "small")]
+    assert [tuple(row[:2]) for row in rows] == parts
+    samples = [p.read_text().splitlines() for p in with_models.glob("rounds/*/samples.jsonl")]
+    assert rows[1][3] == str(sum(map(len, samples)))
+    for row, (read, written) in zip((rows[0], *rows[2:]), ((3, 15), (1, 2), (3, 15)), strict=True):
+        cost = (int(row[4].replace(",", "")) * read + int(row[5].replace(",", "")) * written) / 1e6
+        assert row[6] == f"${read} / ${written}"
+        assert row[7] == f"${cost:.2f}"
+    assert ledger.spent().usd > 0.01
+    assert page.rows["cast-total"][-1].strip() == f"${ledger.spent().usd:.2f}"
+    assert "The cap is $50.00." in page.told("cast")
+    # A row that is torn by a crash is not there yet.
+    with (with_models / "rounds/001/talks.jsonl").open("a") as file:
+        file.write('{"id": "torn')
+    assert Page(write_report(with_models)).rows["cast-total"] == page.rows["cast-total"]
+
+
+def test_without_a_model_in_the_cast_the_page_has_no_part_for_it(tmp_path: Path) -> None:
+    page = Page(write_report(play_cast(tmp_path, budget="rounds: 1")))
+    assert {"cast", "critics"}.isdisjoint(page.by_id)
+    told = page.told("plan-of-1")
+    assert "Planned by rules." in told and "rejection sampling by student at temperature" in told
+    assert "What student was told" in told and HOSTILE in told
 
 
 @pytest.mark.parametrize("values", [[0.1, 0.62], [0.5], [], [0.0], [1.0], [0.0, 1.0], [0.97, 0.99], [0.3, 0.30001]])

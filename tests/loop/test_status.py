@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 from loop.ledger import Ledger
 from loop.records import Evaluation, Round, Spent
 from loop.statistics import mcnemar, wilson
-from loop.status import Exams, Standing, as_json, as_table, claim, in_p, in_time, in_tokens, read_standing
+from loop.status import Exams, Standing, as_json, as_table, claim, in_p, in_time, in_tokens, in_usd, read_standing
 from loop.timing import time_rows, time_table
 
 N = 200
@@ -87,6 +87,33 @@ def test_long_reason_is_one_line(tmp_path: Path) -> None:
     assert len(told) == 1
     assert told[0].startswith("round 3 failed: StageError: [/red] no loss [bold] any more")
     assert told[0].rstrip().endswith("...")
+
+
+def test_handovers_and_critics_that_are_not_believed_are_a_line_each(tmp_path: Path) -> None:
+    ledger = Ledger.create_or_open(tmp_path / "run.db")
+    ledger.event("critic", "small is not believed as a critic in round 001: accepts 40% of the attacks")
+    for number in (1, 2, 2):  # a launch that died in between says it again
+        ledger.event("handover", f"round 00{number}: the rules planned, since small could not be reached")
+    ledger.event("failure", "attempt 1: nothing that a table should tell")
+    ledger.close()
+    lines = [line.rstrip() for line in shown(as_table(read_standing(tmp_path)), 80)]
+    assert "handover (2): round 002: the rules planned, since small could not be reached" in lines
+    assert "critic: small is not believed as a critic in round 001: accepts 40% of the ..." in lines
+    assert not any("attempt 1" in line for line in lines)
+    assert list(as_json(read_standing(tmp_path))) == ["run", "status", "best_round", "rounds"]
+
+
+def test_dollars_are_a_column_where_any_were_spent() -> None:
+    state = standing()
+    assert not any("usd" in line for line in shown(as_table(state), 80))
+    state.spent["001"] = state.spent["001"].model_copy(update={"usd": 1234.567})
+    lines = shown(as_table(state), 80)
+    assert all(len(line) <= 80 and "…" not in line for line in lines)
+    rows = [line.split() for line in lines]
+    assert next(row for row in rows if "usd" in row)[-3:] == ["usd", "time", "p"]
+    assert next(row for row in rows if row[:3] == ["*", "1", "kept"])[-3:] == ["1235", "1:06:40", "<0.001"]
+    assert [in_usd(dollars) for dollars in (0.004, 12.3, 99.994, 99.996)] == ["0.00", "12.30", "99.99", "100"]
+    assert next(row for row in rows if row[:2] == ["2", "discarded"])[-3:] == ["0.00", "1:06:40", "1.000"]
 
 
 def test_claim_of_a_gain_names_its_rivals() -> None:

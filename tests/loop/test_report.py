@@ -515,7 +515,7 @@ def test_a_critic_is_shown_as_far_as_it_can_be_believed(with_models: Path) -> No
         row = [cell.strip() for cell in page.rows[f"critic-1-{place}"]]
         assert row[1] == c.critic
         assert row[2] == (f"{c.agreement.score:.2f}" if c.agreement.n else "–")
-        assert row[3] == f"{c.agreement.low:.2f}–{c.agreement.high:.2f}"
+        assert row[3] == (f"{c.agreement.low:.2f}–{c.agreement.high:.2f}" if c.agreement.n else "–")
         assert row[4:] == [
             *(f"{s.correct} of {s.n}" if s.n else "–" for s in (*shares, c.position_bias)),
             "yes" if c.believed else "no",

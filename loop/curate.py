@@ -17,9 +17,9 @@ def admit(
     round_number: int, plan: Plan, samples: Sequence[Sample], critiques: Sequence[Critique], exams: Exams
 ) -> list[Admission]:
     """Decide on every sample that passed its critique: no duplicate, no more than the cap, nothing of an exam."""
-    caps: Counter[str] = Counter()
+    caps: dict[str, int] = {}
     for strategy in plan.strategies:
-        caps[strategy.kind] = max(caps[strategy.kind], strategy.keep_per_problem)
+        caps[strategy.kind] = max(caps.get(strategy.kind, 1), strategy.keep_per_problem)
     kept: Counter[str] = Counter()
     written: set[tuple[str, str]] = set()
     admissions = []
@@ -30,7 +30,7 @@ def admit(
         reason = matched = ""
         if key in written:
             reason = "duplicate"
-        elif kept[sample.problem.id] >= caps[sample.strategy]:
+        elif kept[sample.problem.id] >= caps.get(sample.strategy, 1):
             reason = "over the cap"
         elif matched := exams.match(sample.problem.prompt, sample.response):
             reason = "stands in an exam"

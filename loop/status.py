@@ -51,8 +51,7 @@ class Standing:
     exams: Exams
     ended: str
     seconds: float
-    events: Sequence[tuple[str, str, str]] = ()
-    """(time, kind, text), oldest first."""
+    events: Sequence[tuple[str, str, str]] = ()  # (time, kind, text), oldest first
 
     @property
     def best(self) -> int:
@@ -140,8 +139,7 @@ def as_table(standing: Standing) -> Table:
         notes.append(f"round {int(room)} is not finished: {in_time(standing.spent[room].seconds)} so far")
     for kind in ("handover", "critic"):
         told = list(dict.fromkeys(text for _, of, text in standing.events if of == kind))
-        if told:
-            notes.append(f"{kind} ({len(told)}): {told[-1]}" if told[1:] else f"{kind}: {told[-1]}")
+        notes += [f"{kind}{f' ({len(told)})' * bool(told[1:])}: {told[-1]}"] if told else []
     table = plain_table(f"{standing.run}: {state}", *notes)
     paid = ("usd",) if any(cost.usd for cost in standing.spent.values()) else ()
     examples = "rows" if paid else "examples"  # or 80 columns were not enough

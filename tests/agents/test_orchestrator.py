@@ -321,7 +321,8 @@ def test_what_stands_in_a_text_stays_in_its_quotation() -> None:
     assert len(quoting) > 10
     for line in quoting:
         data = json.loads(line.removeprefix("Your last answer to this could not be used: "))
-        assert any(HOSTILE[:100] in text for text in texts_in(data))
+        one_line = " ".join(HOSTILE.split())[:80]  # as mistakes are put
+        assert any(HOSTILE[:100] in text or one_line in text for text in texts_in(data))
     assert [line for line in lines if line.startswith("> ")] == ["> # Sums", "> Add."]
 
 

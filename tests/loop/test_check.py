@@ -249,7 +249,8 @@ def server() -> Iterator[str]:
 
 def with_cast(folder: Path, cast: str, more: str = "", budget: str = "rounds: 3") -> Path:
     path = Scripted(budget).write(folder)
-    return changed(path, ("cast: {orchestrator: rules}\n", f"cast: {{{cast}}}\n{more}"))
+    plain = "cast: {orchestrator: rules, sampler: student, critic: verifier}\n"
+    return changed(path, (plain, f"cast: {{{cast}}}\n{more}"))
 
 
 def test_an_endpoint_that_answers(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:

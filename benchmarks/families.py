@@ -18,7 +18,7 @@ class Family:
     lengths: Mapping[int, int]
     student: str = "scratch/tiny"
     easy: tuple[int, int] | None = None
-    """Numbers of so many digits, of which the last is asked for: learnt from the demonstrations outright."""
+    """Numbers of so many digits, of which the sign is asked for: learnt from a few demonstrations."""
     out_of_reach: tuple[int, int] | None = None
     """Lengths of two-digit chains that are practised too, although no demonstration shows one."""
 
@@ -26,13 +26,13 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     # Every cell has something to learn from the start on: the default objective.
     "even": Family(dict.fromkeys(range(2, 9), 45)),
-    # The same cells, and as many that give nothing: three solved at the start, four out of reach; twice the samples.
-    "skewed": Family(dict.fromkeys(range(2, 9), 45), "scratch/tiny_wide", easy=(4, 6), out_of_reach=(3, 6)),
+    # The same cells, and as many that give nothing: four solved at the start, three out of reach; twice the samples.
+    "skewed": Family(dict.fromkeys(range(2, 9), 45), "scratch/tiny_wide", easy=(3, 6), out_of_reach=(3, 5)),
 }
-EASY_DEMONSTRATIONS = 15
+EASY_DEMONSTRATIONS = 10
 """Of each number of digits."""
-EASY_PROBLEMS = 6000
-EASY_PROMPT = "Which digit does the number {number} end with?"
+EASY_PROBLEMS = 1500
+EASY_PROMPT = "Is {number} below zero?"
 
 
 def write_objective(folder: Path, family: str, seed: int, plan: str, budget: Mapping[str, int]) -> Path:
@@ -44,10 +44,10 @@ def write_objective(folder: Path, family: str, seed: int, plan: str, budget: Map
     if chosen.out_of_reach:
         practice.append(chains("two_digit_sum", 2, chosen.out_of_reach))
     if chosen.easy:
-        shown, asked = last_digits(chosen.easy, seed)
+        shown, asked = signs(chosen.easy, seed)
         rows += shown
-        write_rows(folder / "last_digits.jsonl", asked)
-        practice.append({"source": "last_digits.jsonl", "weight": chosen.easy[1] - chosen.easy[0] + 1})
+        write_rows(folder / "signs.jsonl", asked)
+        practice.append({"source": "signs.jsonl", "verifier": "exact", "weight": chosen.easy[1] - chosen.easy[0] + 1})
     random.Random(seed).shuffle(rows)
     write_rows(folder / "demonstrations.jsonl", rows)
     front = {
@@ -81,19 +81,23 @@ def chains(skill: str, digits: int, lengths: tuple[int, int]) -> dict[str, objec
     }
 
 
-def last_digits(digits: tuple[int, int], seed: int) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """Demonstrations and problems that ask for a number's last digit, so many of each number of digits."""
+def signs(digits: tuple[int, int], seed: int) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """Demonstrations and problems that ask for a number's sign, so many of each number of digits."""
     chance = random.Random(seed)
     shown: list[dict[str, object]] = []
     asked: list[dict[str, object]] = []
     for length in range(digits[0], digits[1] + 1):
-        numbers = chance.sample(range(10 ** (length - 1), 10**length), EASY_DEMONSTRATIONS + EASY_PROBLEMS)
+        least, most = 10 ** (length - 1), 10**length
+        numbers = chance.sample(
+            [*range(least, most), *range(1 - most, 1 - least)], EASY_DEMONSTRATIONS + EASY_PROBLEMS
+        )
         for place, number in enumerate(numbers):
-            row = {"prompt": EASY_PROMPT.format(number=number), "skill": "last_digit", "level": length}
+            row = {"prompt": EASY_PROMPT.format(number=number), "skill": "sign", "level": length}
+            answer = "yes" if number < 0 else "no"
             if place < EASY_DEMONSTRATIONS:
-                shown.append(row | {"response": f"#### {number % 10}"})
+                shown.append(row | {"response": f"#### {answer}"})
             else:
-                asked.append(row | {"answer": str(number % 10)})
+                asked.append(row | {"answer": answer})
     return shown, asked
 
 

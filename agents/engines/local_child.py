@@ -31,14 +31,19 @@ def main() -> None:
 def answers(model: Any, tokenizer: PreTrainedTokenizerBase, questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The answers to a batch, in order; those of one temperature and length are drawn together."""
     alike: dict[tuple[float, int], list[int]] = {}
-    for place, question in enumerate(questions):
-        alike.setdefault((question["temperature"], question["max_tokens"]), []).append(place)
     found: dict[int, dict[str, Any]] = {}
+    texts = [_text(tokenizer, question["messages"]) for question in questions]
+    for place, question in enumerate(questions):
+        length = len(tokenizer(texts[place], add_special_tokens=False)["input_ids"])
+        room = model.config.max_position_embeddings - length
+        if room <= 0:  # as at an endpoint: a question too long for the model is cut off before it is answered
+            found[place] = {"text": "", "finish": "length", "prompt_tokens": 0, "completion_tokens": 0}
+        else:
+            alike.setdefault((question["temperature"], min(room, question["max_tokens"])), []).append(place)
     for (temperature, most), places in alike.items():
-        texts = {place: _text(tokenizer, questions[place]["messages"]) for place in places}
         job = SamplingJob(
             model="",
-            requests=tuple(Request(f"{place:x}", text) for place, text in texts.items()),
+            requests=tuple(Request(f"{place:x}", texts[place]) for place in places),
             temperature=temperature,
             max_new_tokens=most,
             seed=questions[places[0]]["seed"],

@@ -29,10 +29,12 @@ def test_many_threads_get_each_their_own_answer(folder, tmp_path):
     talker = LocalTalker(str(folder), tmp_path / "log")
     try:
         alone = {text: talker.ask(question(text)) for text in ("1 + 1", "7 - 3 + 5", "9")}
+        beyond = talker.ask(question("1 + " * 2000))
         with ThreadPoolExecutor(12) as pool:
             together = list(pool.map(lambda text: (text, talker.ask(question(text))), list(alone) * 4))
     finally:
         talker.close()
+    assert (beyond.text, beyond.finish) == ("", "length"), "longer than the model's positions"
     assert all(answer.text == alone[text].text for text, answer in together)
     assert {a.finish for a in alone.values()} <= {"stop", "length"}
     assert alone["9"].prompt_tokens < alone["7 - 3 + 5"].prompt_tokens

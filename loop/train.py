@@ -102,10 +102,9 @@ def _train_on(job: TrainJob, choice: TrainingChoice, start: Checkpoint, room: Ro
 def _shelf(job: ConvergeJob) -> Path:
     """Where this very student is kept for other runs: known by everything that it depends on."""
     home = os.environ.get("LOOP_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "loop"
-    code = [
-        Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
-        for name in ("trainer", "convergence", "scratch")
-    ]
+    house = Path(__file__).parents[1]
+    rooms = ("loop/trainer", "loop/convergence", "loop/scratch", "agents/engines/transformers")
+    code = [(house / f"{room}.py").read_text(encoding="utf-8") for room in rooms]
     versions = [version(package) for package in ("torch", "transformers", "trl", "peft")]
     job = replace(job, train=replace(job.train, out="", log="", limits=NO_LIMITS))
     shelf = Path(home) / "students" / digest(asdict(job), code, versions)

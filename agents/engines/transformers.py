@@ -86,7 +86,8 @@ def _generate(
     job: SamplingJob,
     batch: list[tuple[Request, list[int]]],
 ) -> list[Completion]:
-    inputs = tokenizer.pad({"input_ids": [ids for _, ids in batch]}, return_tensors="pt").to(model.device)
+    rows = {"input_ids": [ids for _, ids in batch]}
+    inputs = tokenizer.pad(rows, padding_side="left", return_tensors="pt").to(model.device)  # a trainer's pads right
     generator = torch.Generator(device=model.device).manual_seed(_batch_seed(job.seed, batch[0][0].key))
     ends = _end_tokens(model, tokenizer)
     written = _decode(model, inputs["input_ids"], inputs["attention_mask"], job, sorted(ends), generator)

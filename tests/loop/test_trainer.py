@@ -132,3 +132,16 @@ def test_a_model_that_is_not_there_is_one_line() -> None:
 
     with pytest.raises(EngineError, match="no model can be loaded there"):
         load_student("/nowhere/at/all")
+
+
+def test_a_tokenizer_that_pads_right_changes_nothing(student: tuple[Path, Trained]) -> None:
+    from agents.engines.transformers import TransformersEngine, load_student
+
+    model, tokenizer = load_student(str(student[0]))
+    prompts = ["1 + 1", "1 + 2 + 3 + 4 - 5 - 6 + 7", "9 - 8 + 7"]
+    job = SamplingJob("", tuple(Request(f"{i:x}", p) for i, p in enumerate(prompts)), 0.0, 12, 0)
+    said = {}
+    for side in ("left", "right"):  # a trainer's tokenizer pads right, and round 0 is looked at with it
+        tokenizer.padding_side = side
+        said[side] = [row for batch in TransformersEngine().complete_with(model, tokenizer, job) for row in batch]
+    assert said["left"] == said["right"]

@@ -330,7 +330,7 @@ def briefs(draw):
     return PlanBrief(cells=cells, history=tuple(history), diagnosis=diagnosis, **told)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(briefs())
 def test_plans_are_valid_whatever_the_history(told):
     left = {(cell.skill, cell.level): cell.left for cell in told.cells}

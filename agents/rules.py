@@ -57,8 +57,8 @@ ROWS = 0.4
 are not: at a pass rate of 0.2, four samples of each of 3,000 problems solved 697, not 1,770. So this is about as many
 rows as the baseline really has, at a third of its samples. Of 0.2, 0.4, 0.7 and 1.25 this rose fastest by tokens."""
 BOLDER, BOLDEST = 1.6, 1.25
-"""After a discarded round, so many times the rows, up to so many of the baseline's: a gain too small to be shown is
-lost, and the same again would be lost again."""
+"""From a discarded round on, so many times the rows, up to so many of the baseline's: a gain too small to be shown is
+lost, and as the student gets better the gains of equal rounds get smaller."""
 FEWER = 1.12
 """By how much fewer passes are made over what is not demonstrations: fresh rows teach more than repeated ones."""
 ROUNDS_AHEAD = 4
@@ -120,7 +120,8 @@ def apportion(cells: Sequence[Standing], brief: PlanBrief) -> list[Portion]:
 
     A start from the base forgets what earlier rows taught, so these are then rehearsed whole.
     """
-    discarded = list(takewhile(lambda past: past.status == "discarded", reversed(brief.history)))
+    discarded = [past for past in brief.history if past.status == "discarded"]
+    unlearned = takewhile(lambda past: past.status != "kept", reversed(brief.history))
     aim = min(BOLDEST, ROWS * BOLDER ** len(discarded))
     found = _portions(cells, brief, aim)
     rows, anchor = sum(portion.rows for portion in found), sum(cell.cell.demonstrations for cell in cells)
@@ -128,7 +129,7 @@ def apportion(cells: Sequence[Standing], brief: PlanBrief) -> list[Portion]:
         found = _portions(cells, brief, min(BOLDEST, aim * anchor / max(1.0, rows)))
     most = min(1.0, brief.samples_per_round / max(1.0, sum(portion.samples for portion in found)))
     old, new = sum(p.share * p.of.stock for p in found), most * sum(p.rows for p in found)
-    new += sum(past.examples_kept for past in discarded)  # the best student has not learnt them
+    new += sum(past.examples_kept for past in unlearned)
     part = 1.0 if brief.start == "base" else min(1.0, REHEARSED * max(new, uniform_problems(brief)) / max(1.0, old))
     return [Portion(p.of, p.rows * most, p.samples * most, p.share * part) for p in found]
 

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from agents.briefs import CellBrief, PlanBrief
-from agents.replies import Proposal, RejectionSampling
+from agents.replies import Proposal
+from agents.strategies import Arbitration, Strategy
 from agents.uniform import Key, name_of
 
 MORE_SAMPLES = 2
@@ -62,16 +63,16 @@ def check_plan(plan: Proposal, brief: PlanBrief) -> None:
             )
 
 
-def _check_strategy(where: str, strategy: RejectionSampling, cells: dict[Key, CellBrief], brief: PlanBrief) -> None:
+def _check_strategy(where: str, strategy: Strategy, cells: dict[Key, CellBrief], brief: PlanBrief) -> None:
     names = [offered.name for offered in brief.catalogue]
     if strategy.kind not in names:
         raise ValueError(f"{where}.kind: {strategy.kind} is not allowed here; choose from {', '.join(names)}")
-    if strategy.sampler and strategy.sampler not in brief.samplers:
-        known = ", ".join(brief.samplers)
-        raise ValueError(
-            f"{where}.sampler: there is no {_cut(strategy.sampler)}; "
-            + (f'choose from {known}, or write "" for the first' if known else 'write ""')
-        )
+    known = brief.teachers if isinstance(strategy, Arbitration) else brief.samplers
+    _once(f"{where}.{strategy.named_in}", strategy.players, "write each once")
+    for name in strategy.players:
+        if name not in known:
+            mend = f"choose from {', '.join(known)}" if known else "none is offered"
+            raise ValueError(f"{where}.{strategy.named_in}: there is no {_cut(name)}; {mend}")
     keys: list[Key] = [(allotment.skill, allotment.level) for allotment in strategy.allotments]
     for key in keys:
         _known(f"{where}.allotments", key, cells)
@@ -81,9 +82,11 @@ def _check_strategy(where: str, strategy: RejectionSampling, cells: dict[Key, Ce
 def _check_amounts(plan: Proposal, cells: dict[Key, CellBrief], brief: PlanBrief) -> None:
     problems: Counter[Key] = Counter()
     samples: Counter[Key] = Counter()
-    for allotment in (allotment for strategy in plan.strategies for allotment in strategy.allotments):
-        problems[allotment.skill, allotment.level] += allotment.problems
-        samples[allotment.skill, allotment.level] += allotment.problems * allotment.samples
+    for strategy in plan.strategies:
+        for allotment in strategy.allotments:
+            key = (allotment.skill, allotment.level)
+            problems[key] += allotment.problems
+            samples[key] += allotment.problems * allotment.samples * strategy.weight
     if not samples.total():
         raise ValueError("strategies: no problem is sampled; give at least one cell more than 0 problems")
     for key, count in problems.items():

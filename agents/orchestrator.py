@@ -16,8 +16,9 @@ from agents.briefs import Evidence, PlanBrief, RoundBrief, Tally
 from agents.choices import check_plan, most_epochs, most_samples, tokens_a_sample
 from agents.looking import Failures, Library, Look, Seen, look_up, quotation
 from agents.prompts import Prompt, render
-from agents.replies import Diagnosis, Plan, Proposal, Reply
+from agents.replies import Diagnosis, Plan, Proposal
 from agents.rules import Rules
+from agents.strategies import Reply
 from agents.talk import Message, Question, Talker, Unreachable, Unusable, ask_for
 from agents.uniform import Key, name_failures
 

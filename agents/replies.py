@@ -4,37 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Level = int | str | None
-
-
-class Reply(BaseModel):
-    """Base of all replies: frozen, and a key that is not declared is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Allotment(Reply):
-    """What one skill × level cell gets from a strategy: fresh problems, and samples of each."""
-
-    skill: str
-    level: Level = None
-    problems: Annotated[int, Field(ge=0, le=1_000_000)]
-    samples: Annotated[int, Field(ge=1, le=64)] = 1
-
-
-class RejectionSampling(Reply):
-    """Draw samples from the sampler and keep what every verifier passes (STaR, RFT, ReST-EM)."""
-
-    kind: Literal["rejection_sampling"] = "rejection_sampling"
-    allotments: tuple[Allotment, ...]
-    temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
-    keep_per_problem: Annotated[int, Field(ge=1, le=64)] = 1
-    instructions: Annotated[str, Field(max_length=2000)] = ""
-    """What stands before each problem, for samplers that are chat models; "" adds nothing."""
-    sampler: Annotated[str, Field(max_length=200)] = ""
-    """Who draws: one of the brief's samplers; "" is the first of them."""
+from agents.strategies import Allotment, Level, Reply, Strategy
 
 
 class CellShare(Reply):
@@ -69,9 +41,14 @@ class Proposal(Reply):
     hypothesis: Annotated[str, Field(min_length=1, max_length=4000)]
     answers: tuple[str, ...] = ()
     """Names of the failure modes of the last diagnosis that this plan acts on."""
-    strategies: tuple[RejectionSampling, ...]
+    strategies: tuple[Strategy, ...]
     mixture: Mixture = Mixture()
     training: TrainingChoice = TrainingChoice()
+
+    @property
+    def allotments(self) -> tuple[Allotment, ...]:
+        """What the cells get from all strategies together; a cell may stand there several times."""
+        return tuple(allotment for strategy in self.strategies for allotment in strategy.allotments)
 
 
 class Plan(Proposal):

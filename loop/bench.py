@@ -76,6 +76,8 @@ class Bench:
     """The orchestrator that is a model."""
     samplers: Mapping[str, Seat | None] = field(default_factory=lambda: {"student": None})
     """Who may draw samples, by name, the first of the cast first; None is the student as it is."""
+    teachers: Mapping[str, Seat | None] = field(default_factory=dict)
+    """Among whom problems are arbitrated, by name."""
     critics: tuple[Seat, ...] = ()
     """Models that judge what the verifiers let through."""
     rubric: Rubric | None = None
@@ -106,8 +108,8 @@ class Bench:
         return tuple((cell or skill or rows)[:EXAMPLES])
 
     def sampler(self, name: str, best: Checkpoint) -> Seat:
-        """A sampler of the cast by its name; "" is the first."""
-        return self.samplers[name or next(iter(self.samplers))] or self.student_of(best)
+        """A sampler or teacher of the cast by its name; "" is the first sampler."""
+        return (self.samplers | self.teachers)[name or next(iter(self.samplers))] or self.student_of(best)
 
     def draw(
         self, room: Room, stage: Stage[list[Sample]], draws: Sequence[Draw], limited: bool = False

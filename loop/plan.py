@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from agents.briefs import BudgetLeft, CellBrief, PlanBrief, RoundBrief, Tally
+from agents.briefs import BudgetLeft, CellBrief, PlanBrief, RoundBrief, StrategyBrief, Tally
+from agents.catalogue import CATALOGUE
 from agents.orchestrator import ModelOrchestrator
+from agents.purse import FREE
 from agents.replies import Diagnosis, Plan
 from loop.bench import Bench
 from loop.looking import RunLibrary
@@ -13,6 +15,7 @@ from loop.objective import Objective
 from loop.players import talking
 from loop.records import Cell, Round, Spent
 from loop.room import PLAN, Room
+from loop.seats import Seat
 from loop.tasks import Tasks
 
 
@@ -59,7 +62,24 @@ def write_brief(
         epochs=bench.student.settings.epochs,
         samples_per_round=bench.student.settings.samples,
         samplers=tuple(bench.samplers),
+        teachers=tuple(bench.teachers),
+        catalogue=offered(objective, bench),
     )
+
+
+def offered(objective: Objective, bench: Bench) -> tuple[StrategyBrief, ...]:
+    """The strategies that the objective allows and the cast can play."""
+    allowed = set(objective.strategies.allow or CATALOGUE) - set(objective.strategies.deny)
+    if len(bench.samplers) < 2 or not all(_is_costed(seat) for seat in bench.samplers.values()):
+        allowed.discard("compute_matched")
+    if len(bench.teachers) < 2:
+        allowed.discard("arbitration")
+    return tuple(brief for name, brief in CATALOGUE.items() if name in allowed)
+
+
+def _is_costed(seat: Seat | None) -> bool:
+    """Whether what a sampler's samples cost is known: its size, or its prices. The student's size is."""
+    return seat is None or bool(seat.parameters) or seat.prices != FREE
 
 
 def dev_shares(tasks: Tasks) -> dict[Cell, float]:

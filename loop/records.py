@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from agents.briefs import Tally
-from agents.replies import Level
+from agents.strategies import Level
 from loop.verifiers import Check
 
 

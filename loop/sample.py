@@ -1,10 +1,14 @@
-"""Sample: the sampler writes candidates for practice problems, many and cheap."""
+"""Sample: samplers write candidates for practice problems, many and cheap, each strategy in its own way."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from agents.prompts import Prompt
-from agents.replies import Allotment, Plan, RejectionSampling
+from agents.replies import Plan
+from agents.strategies import Allotment, ComputeMatched, Strategy
 from loop.bench import Bench, Earlier
+from loop.compute_match import sample_costs, samples_each
 from loop.extracts import sample_prompt
 from loop.records import Cell, Checkpoint, Problem, Sample, digest
 from loop.room import SAMPLES, Room
@@ -15,32 +19,50 @@ EXTRACTS = 2
 
 
 def draw_samples(plan: Plan, best: Checkpoint, earlier: Earlier, room: Room, bench: Bench) -> list[Sample]:
-    """As many samples of as many fresh problems as the plan allots to each cell.
+    """What the plan's strategies draw for as many fresh problems as they allot to each cell.
 
     Problems never drawn come first; in a cell that runs out, those never solved come again.
     """
-    draws = [_draw(place, strategy, best, earlier, room, bench) for place, strategy in enumerate(plan.strategies)]
+    draws: list[Draw] = []
+    taken: set[str] = set()
+    for place, strategy in enumerate(plan.strategies):
+        draws += _draws(place, strategy, best, earlier, taken, room, bench)
+        taken |= {problem.id for draw in draws for problem in draw.problems.values()}
     return bench.draw(room, SAMPLES, draws, limited=True)
 
 
+def _draws(
+    place: int, strategy: Strategy, best: Checkpoint, earlier: Earlier, taken: Collection[str], room: Room, bench: Bench
+) -> list[Draw]:
+    """One draw for each model that the strategy has answer, on problems that no strategy before it has taken."""
+    seats = {name: bench.sampler(name, best) for name in strategy.players or ("",)}
+    costs = sample_costs(seats, bench.demonstrations) if isinstance(strategy, ComputeMatched) else {}
+    asked: dict[str, list[tuple[Problem, int]]] = {name: [] for name in seats}
+    for allotment in strategy.allotments:
+        counts = samples_each(allotment.samples * max(costs.values()), costs) if costs else {}
+        for problem in _problems(allotment, earlier, taken, room, bench):
+            for name, rows in asked.items():
+                rows.append((problem, counts.get(name, allotment.samples)))
+    return [_draw(place, strategy, seats[name], counts, room, bench) for name, counts in asked.items()]
+
+
 def _draw(
-    place: int, strategy: RejectionSampling, best: Checkpoint, earlier: Earlier, room: Room, bench: Bench
+    place: int, strategy: Strategy, sampler: Seat, counts: Sequence[tuple[Problem, int]], room: Room, bench: Bench
 ) -> Draw:
-    sampler = bench.sampler(strategy.sampler, best)
+    who = strategy.players[1:] and (sampler.name,)  # where one model draws, its rows go by the problem alone
     problems: dict[str, Problem] = {}
     prompts: dict[str, str] = {}
     template = ""
-    for allotment in strategy.allotments:
-        for problem in _problems(allotment, earlier, room, bench):
-            prompt = _prompt(problem, strategy, sampler, bench)
-            template = prompt.digest
-            for number in range(allotment.samples):
-                key = digest("sample", room.name, place, problem.id, number)
-                problems[key], prompts[key] = problem, prompt.text
+    for problem, count in counts:
+        prompt = _prompt(problem, strategy, sampler, bench)
+        template = prompt.digest
+        for number in range(count):
+            key = digest("sample", room.name, place, *who, problem.id, number)
+            problems[key], prompts[key] = problem, prompt.text
     return Draw(sampler, problems, prompts, template, strategy.temperature, strategy.kind)
 
 
-def _prompt(problem: Problem, strategy: RejectionSampling, sampler: Seat, bench: Bench) -> Prompt:
+def _prompt(problem: Problem, strategy: Strategy, sampler: Seat, bench: Bench) -> Prompt:
     """What the sampler is told: the student the bare problem, as it is trained on; any other model how to answer."""
     if sampler.name == "student":
         return Prompt(problem.prompt, "")
@@ -54,12 +76,15 @@ def _prompt(problem: Problem, strategy: RejectionSampling, sampler: Seat, bench:
     )
 
 
-def _problems(allotment: Allotment, earlier: Earlier, room: Room, bench: Bench) -> list[Problem]:
+def _problems(
+    allotment: Allotment, earlier: Earlier, taken: Collection[str], room: Room, bench: Bench
+) -> list[Problem]:
     cell = Cell(allotment.skill, allotment.level)
     seed = bench.seed_for(room.name, "practice", *cell)
-    found = bench.tasks.draw(cell, allotment.problems, seed, earlier.seen)
-    if len(found) < allotment.problems:
-        taken = {problem.id for problem in found}
-        again = bench.tasks.draw(cell, allotment.problems, seed, earlier.solved)
-        found += [p for p in again if p.id not in taken][: allotment.problems - len(found)]
+    found: list[Problem] = []
+    for avoided in (earlier.seen, earlier.solved):
+        if len(found) < allotment.problems:
+            known = {*taken, *(problem.id for problem in found)}
+            drawn = bench.tasks.draw(cell, allotment.problems + len(known), seed, avoided)
+            found += [p for p in drawn if p.id not in known][: allotment.problems - len(found)]
     return found

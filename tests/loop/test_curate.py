@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.replies import Allotment, CellShare, Mixture, Plan, RejectionSampling
+from agents.replies import CellShare, Mixture, Plan
+from agents.strategies import Allotment, RejectionSampling
 from loop.contamination import Exams
 from loop.curate import admit, mix
 from loop.objective import Demonstration, read_objective

@@ -22,6 +22,8 @@ class Mixture(Reply):
 
     newest: Annotated[float, Field(gt=0, le=0.5)] = 0.5
     """Largest share of the mix that rows of this round may have."""
+    anchor: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Least share of the mix that the demonstrations have: they are repeated until they do."""
     rehearse: tuple[CellShare, ...] = ()
     """Cells whose earlier rows are only partly rehearsed; a cell not named is taken whole."""
 

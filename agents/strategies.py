@@ -33,6 +33,11 @@ class Practice(Reply):
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
     keep_per_problem: Annotated[int, Field(ge=1, le=64)] = 1
     """Rows of one problem that become examples, each of another path of solution (RFT, arXiv 2308.01825)."""
+    most_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000_000
+    """Rows of the whole strategy that become examples."""
+    skip_solved: bool = False
+    """Whether a problem that all its samples solve gives no row: only where attempts differ is there something to
+    learn. Of no use with one sample a problem."""
     instructions: Annotated[str, Field(max_length=2000)] = ""
     """What stands before each problem, for samplers that are chat models; "" adds nothing."""
 

@@ -74,9 +74,9 @@ class Bench:
     """Who plans where no model does, and names the failure modes of a probe."""
     planner: Seat | None = None
     """The orchestrator that is a model."""
-    samplers: Mapping[str, Seat | None] = field(default_factory=lambda: {"student": None})
+    samplers: dict[str, Seat | None] = field(default_factory=lambda: {"student": None})
     """Who may draw samples, by name, the first of the cast first; None is the student as it is."""
-    teachers: Mapping[str, Seat | None] = field(default_factory=dict)
+    teachers: dict[str, Seat | None] = field(default_factory=dict)
     """Among whom problems are arbitrated, by name."""
     critics: tuple[Seat, ...] = ()
     """Models that judge what the verifiers let through."""
@@ -172,6 +172,7 @@ class Bench:
             rows=str(room.folder / stage.file),
             problems=what.problems,
             strategy=what.strategy,
+            place=what.place,
             sampler=sampler.name,
             template=what.template,
             limits=limits,

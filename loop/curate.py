@@ -17,29 +17,39 @@ def admit(
     round_number: int, plan: Plan, samples: Sequence[Sample], critiques: Sequence[Critique], exams: Exams
 ) -> list[Admission]:
     """Decide on every sample that passed its critique: no duplicate, no more than the cap, nothing of an exam."""
-    caps: dict[str, int] = {}
-    for strategy in plan.strategies:
-        caps[strategy.kind] = max(caps.get(strategy.kind, 1), strategy.keep_per_problem)
+    easy = _solved_by_all(samples, critiques)
     kept: Counter[str] = Counter()
+    of_strategy: Counter[int] = Counter()
     written: set[tuple[str, str]] = set()
     admissions = []
     for sample, critique in zip(samples, critiques, strict=True):
         if not critique.passed:
             continue
+        strategy = plan.strategies[sample.place]
         key = (sample.problem.id, folded(sample.response))
         reason = matched = ""
         if key in written:
             reason = "duplicate"
-        elif kept[sample.problem.id] >= caps.get(sample.strategy, 1):
+        elif strategy.skip_solved and sample.problem.id in easy:
+            reason = "solved by all"
+        elif kept[sample.problem.id] >= strategy.keep_per_problem or of_strategy[sample.place] >= strategy.most_rows:
             reason = "over the cap"
         elif matched := exams.match(sample.problem.prompt, sample.response):
             reason = "stands in an exam"
         else:
             kept[sample.problem.id] += 1
+            of_strategy[sample.place] += 1
         written.add(key)
         example = None if reason else _example(sample, round_number)
         admissions.append(Admission(id=sample.id, reason=reason, matched=matched, example=example))
     return admissions
+
+
+def _solved_by_all(samples: Sequence[Sample], critiques: Sequence[Critique]) -> set[str]:
+    """Problems with several samples, all of which passed: nothing in them tells a better attempt from a worse."""
+    tried = Counter(sample.problem.id for sample in samples)
+    passed = Counter(s.problem.id for s, critique in zip(samples, critiques, strict=True) if critique.passed)
+    return {problem for problem, number in tried.items() if number > 1 and passed[problem] == number}
 
 
 def mix(
@@ -51,17 +61,25 @@ def mix(
     """The training mix: all demonstrations, earlier rounds' examples by the plan, and the newest.
 
     Older rows are repeated until the newest are no more than `mixture.newest` of the whole (Lee et al., arXiv
-    2502.01612: half).
+    2502.01612: half), and the demonstrations until they are `mixture.anchor` of it: accumulated, anchored data does
+    not collapse (Gerstgrasser et al., arXiv 2404.01413).
     """
     shares = {Cell(c.skill, c.level): c.share for c in mixture.rehearse}
-    older = [
-        *(demonstration_row(row) for row in demonstrations),
-        *(row for row in earlier if _lot(row.id) < shares.get(Cell(row.skill, row.level), 1.0)),
+    anchor = [demonstration_row(row) for row in demonstrations]
+    rehearsed = [row for row in earlier if _lot(row.id) < shares.get(Cell(row.skill, row.level), 1.0)]
+    copies = _copies((1 - mixture.newest) / mixture.newest * len(newest), len(anchor) + len(rehearsed))
+    others = copies * len(rehearsed) + len(newest)
+    again = max(copies, _copies(mixture.anchor / (1 - mixture.anchor) * others, len(anchor)))
+    return [
+        *(row.model_copy(update={"copies": again}) for row in anchor),
+        *(row.model_copy(update={"copies": copies}) for row in rehearsed),
+        *newest,
     ]
-    copies = 1
-    if older and newest:
-        copies = max(1, math.ceil(len(newest) * (1 - mixture.newest) / mixture.newest / len(older)))
-    return [*(row.model_copy(update={"copies": copies}) for row in older), *newest]
+
+
+def _copies(wanted: float, rows: int) -> int:
+    """How often so many rows must stand there to be as many as wanted, at the least."""
+    return max(1, math.ceil(wanted / rows)) if rows else 1
 
 
 def demonstration_row(row: Demonstration) -> Example:

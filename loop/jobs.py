@@ -25,6 +25,7 @@ class DrawJob:
     problems: dict[str, Problem]
     """The problem of each request's key."""
     strategy: str = ""
+    place: int = 0
     sampler: str = ""
     template: str = ""
     limits: Limits = NO_LIMITS

@@ -83,6 +83,8 @@ class Sample(Record):
     prompt_tokens: int
     completion_tokens: int
     strategy: str = ""
+    place: int = 0
+    """Of its strategy in the plan."""
     sampler: str = "student"
     template: str = ""
     """Digest of the prompt's template; "" for the bare problem."""
@@ -124,7 +126,7 @@ class Admission(Record):
     id: str
     """The sample's."""
     reason: str
-    """Why it was not admitted: duplicate, over the cap, stands in an exam; else ""."""
+    """Why it was not admitted: duplicate, solved by all, over the cap, stands in an exam; else ""."""
     matched: str = ""
     """The text by which it gave an exam problem away."""
     example: Example | None

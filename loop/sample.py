@@ -32,7 +32,13 @@ def draw_samples(plan: Plan, best: Checkpoint, earlier: Earlier, room: Room, ben
 
 
 def _draws(
-    place: int, strategy: Strategy, best: Checkpoint, earlier: Earlier, taken: Collection[str], room: Room, bench: Bench
+    place: int,
+    strategy: Strategy,
+    best: Checkpoint,
+    earlier: Earlier,
+    taken: Collection[str],
+    room: Room,
+    bench: Bench,
 ) -> list[Draw]:
     """One draw for each model that the strategy has answer, on problems that no strategy before it has taken."""
     seats = {name: bench.sampler(name, best) for name in strategy.players or ("",)}
@@ -59,7 +65,7 @@ def _draw(
         for number in range(count):
             key = digest("sample", room.name, place, *who, problem.id, number)
             problems[key], prompts[key] = problem, prompt.text
-    return Draw(sampler, problems, prompts, template, strategy.temperature, strategy.kind)
+    return Draw(sampler, problems, prompts, template, strategy.temperature, strategy.kind, place)
 
 
 def _prompt(problem: Problem, strategy: Strategy, sampler: Seat, bench: Bench) -> Prompt:

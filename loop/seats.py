@@ -50,6 +50,8 @@ class Draw:
     """Digest of the template that wrote these prompts."""
     temperature: float = 0.0
     strategy: str = ""
+    place: int = 0
+    """Of the strategy in the plan."""
 
 
 def cost_of(samples: Sequence[Sample], samplers: Mapping[str, Seat]) -> Spent:

@@ -18,6 +18,7 @@ from loop.bench import Bench
 from loop.calibration import Calibration, as_check, calibrate, hold, hold_pair
 from loop.gold import draw_trials, gold_of
 from loop.judging import Judge
+from loop.labels import labelled
 from loop.players import talking
 from loop.records import Critique, Sample, digest
 from loop.room import CALIBRATIONS, CRITIQUES, Room, Screen
@@ -95,7 +96,7 @@ def _critics(talker: Talker, rubric: Rubric | None) -> tuple[Critic, ...]:
 
 def _verify(samples: Sequence[Sample], judge: Judge, screen: Screen) -> list[Critique]:
     critiques = []
-    for done, sample in enumerate(samples, 1):
+    for done, sample in enumerate(labelled(samples, judge.places), 1):
         critiques.append(judge.critique(sample))
         if done % 200 == 0:
             screen.progress(done, len(samples), "verifying")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loop.grounding import check_grounding
+from loop.labels import verifier_of
 from loop.objective import Demonstration
 from loop.records import Attempt, Critique, Sample
 from loop.tasks import Tasks
@@ -25,6 +26,8 @@ class Judge:
 
     def __init__(self, tasks: Tasks, demonstrations: Sequence[Demonstration]) -> None:
         self._tasks = tasks
+        self.places = [source.answer for source in tasks.sources]
+        """Where the answers of each source stand."""
         shown = [check_equations(row.response).verdict == "passed" for row in demonstrations]
         self.checks_working = bool(shown) and sum(shown) >= WORKING_SHARE * len(shown)
         """Whether a sample's working is checked as well as its answer: a right answer alone is a weak check."""
@@ -53,7 +56,7 @@ class Judge:
 
     def _answer(self, sample: Sample) -> Check:
         source = self._tasks.sources[sample.problem.source]
-        verifier = source.verifiers[0]
+        verifier = verifier_of(sample.problem.answer) if sample.problem.author else source.verifiers[0]
         scorer = self._tasks.scorer(sample.problem) if verifier == "scorer" else None
         return check_answer(verifier, sample.response, sample.problem.answer, source.answer, scorer)
 
@@ -62,6 +65,8 @@ class Judge:
             return "empty"
         if sample.finish != "stop":
             return "cut off"
+        if sample.problem.author and not sample.problem.answer:
+            return "no agreement"
         if checks[0].verdict != "passed":
             return "no answer" if self._answers_nothing(sample) else "wrong answer"
         if any(check.verdict != "passed" for check in checks[1:]):

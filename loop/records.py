@@ -64,7 +64,12 @@ class Problem(Record):
     source: int
     """Index of its source in the list it was drawn from."""
     origin: tuple[int, int]
-    """(seed of the generator, index in it); for a file (0, line number)."""
+    """(seed of the generator, index in it); for a file (0, line number); for a written one (0, 0)."""
+    author: str = ""
+    """The strategy that wrote it; "" for a problem of the objective. Its `source` is then the one whose kind it is,
+    and its `answer` "" until independent samples agree on one."""
+    parent: str = ""
+    """Id of what it was written from."""
 
     @property
     def cell(self) -> Cell:
@@ -96,7 +101,8 @@ class Critique(Record):
     id: str
     passed: bool
     reason: str
-    """Why it did not pass: empty, cut off, no answer, wrong answer, wrong working, refused by a critic; else ""."""
+    """Why it did not pass: empty, cut off, no agreement, no answer, wrong answer, wrong working, refused by a critic;
+    else ""."""
     checks: tuple[Check, ...]
     false_positive: bool | None = None
     """Of a passed one, whether a check outside the decision finds its working unsound; None where it sees none."""

@@ -1,0 +1,86 @@
+"""Fairness: weak and strong solvers are told the same bytes, and nothing that they are told speaks of solvers."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from agents.critics.guards import LOOKALIKES
+from agents.prompts import Prompt, render
+
+_WHO = r"(?:solver|model|llm|lm|assistant|agent|reader|ai|bot|network|chatbot)s?\b"
+_KIND = r"(?:weak|strong|small|large|tiny|big|dumb|limited|poor|(?:less|more) (?:capable|able)|in(?:capable|competent))"
+NAMING = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"\b(?:weak|strong)(?:er|est)?[ -](?:(?:language|ai|base|llm|reference)[ -]){{0,2}}{_WHO}",
+        rf"\b(?:you(?:'re| are)|act(?:ing)? (?:as|like)|pretend(?:ing)? (?:to be|that you are|you are)|behave (?:as|like)"
+        rf"|play(?:ing)?(?: the (?:role|part) of)?|(?:respond|answer|reply|write|solve \w+) (?:as|like)|as|be)"
+        rf" (?:an? |the )?(?:\w+[ -]){{0,2}}{_KIND}(?:er|r|est)?[ -](?:[\w-]+ ){{0,3}}{_WHO}",
+        rf"\b(?:act|pretend to be|pretend you are|behave|be|play) (?:as |like )?(?:an? |the )?"
+        rf"(?:weak|dumb|stupid|incompetent|incapable)(?:er|r|est)?\b(?! \w*(?:acid|base|bond))",
+        r"\b(?:if|when|unless) (?:you|the (?:reader|solver|model)) (?:are|is|has|have) (?:\w+ ){0,3}"
+        r"(?:solver|parameters|llm|language model)\b",
+    )
+)
+"""How a text speaks of who solves it: agents told the weak solver to act weak (facebookresearch/RAM, autodata)."""
+
+
+class SolverPrompts(NamedTuple):
+    """What each solver is told. `passage` is what the strong one is told beyond the weak one: "" but by setting."""
+
+    weak: Prompt
+    strong: Prompt
+    passage: str
+
+
+def solver_prompts(context: str, question: str, place: str = "", passage: str = "") -> SolverPrompts:
+    """The prompt for both solvers, one rendering; the strong one's ends with the passage where there is one.
+
+    Args: place: where the answer has to stand (as in `sample.md.j2`); "" leaves it open.
+
+    Raises: ValueError when the prompt names its solver.
+    """
+    prompt = render("self_instruct_solver", context=context, question=question, place=place)
+    if naming := names_solver(f"{context}\n{question}"):
+        raise ValueError(f"it speaks of who solves it: {naming!r}")
+    if not passage:
+        return SolverPrompts(prompt, prompt, "")
+    more = render("self_instruct_passage", passage=passage)
+    strong = Prompt(prompt.text + more.text, digest_of(prompt.digest + more.digest))
+    return SolverPrompts(prompt, strong, more.text)
+
+
+def check_same(weak: str, strong: str, passage: str = "") -> None:
+    """Raise ValueError unless the bytes for the strong solver are the weak one's, with the passage after them."""
+    if digest_of(strong) != digest_of(weak + passage):
+        raise ValueError("weak and strong solver are told different things; give both the same prompt")
+
+
+def check_edit(template: str, names: Iterable[str] = ()) -> None:
+    """Raise ValueError for a solver's prompt, such as an edit of its template, that speaks of who solves it."""
+    if naming := names_solver(template, names):
+        raise ValueError(f"a solver's prompt must not speak of who solves it: {naming!r}; take it out")
+
+
+def names_solver(text: str, names: Iterable[str] = ()) -> str:
+    """Where a text speaks of the solver, or ""; lookalike and invisible letters and case make no difference.
+
+    Args: names: of the models. One without a digit is left alone: "student" is an ordinary word.
+    """
+    plain = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+    plain = " ".join(re.sub(r"[*_`\"“”]+", "", plain.translate(LOOKALIKES).casefold().replace("’", "'")).split())
+    own = (name.rstrip("/").rpartition("/")[2].casefold() for name in names)
+    exact = (rf"(?<!\w){re.escape(name)}(?!\w)" for name in own if any(char.isdigit() for char in name))
+    for pattern in (*NAMING, *exact):
+        if found := re.search(pattern, plain):
+            return found[0]
+    return ""
+
+
+def digest_of(text: str) -> str:
+    """The first 16 hex digits of the SHA-256 over the bytes."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -10,8 +10,8 @@ from loop.records import Sample
 from loop.verifiers import check_answer, extract_answer, read_number
 
 VOTES, AGREED = 5, 0.8
-"""At least 4 of 5 samples agree (Lee et al., arXiv 2502.01612): it raised the labels of 5 x 6 digit products from 31 %
-to 93 % right."""
+"""At least 4 of 5 samples agree (Lee et al., arXiv 2502.01612): it raised the right labels of products from 31 %
+to 93 %."""
 
 
 def verifier_of(answer: str) -> str:

@@ -20,7 +20,7 @@ def samples(*answers: str, problem: str = "p", author: str = "self_instruct", fi
             finish=finish,
             prompt_tokens=1,
             completion_tokens=1,
-        )  # fmt: skip
+        )
         for n, answer in enumerate(answers)
     ]
 

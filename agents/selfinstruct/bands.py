@@ -79,7 +79,13 @@ class Bands(BaseModel):
 
     @model_validator(mode="after")
     def _can_be_met(self) -> Bands:
-        weak = (self.weak_mean_below, self.weak_mean_most, self.weak_best_most, self.weak_right_most, self.spread_least)
+        weak = (
+            self.weak_mean_below,
+            self.weak_mean_most,
+            self.weak_best_most,
+            self.weak_right_most,
+            self.spread_least,
+        )
         if not self.majority and all(bar is None for bar in weak):
             raise ValueError("asks nothing of the weak solver; set a bar for it, majority or spread_least")
         if 2 * self.most_errors >= min(self.weak_samples, self.strong_samples):

@@ -11,19 +11,20 @@ from typing import NamedTuple
 from agents.critics.guards import LOOKALIKES
 from agents.prompts import Prompt, render
 
-_WHO = r"(?:solver|model|llm|lm|assistant|agent|reader|ai|bot|network|chatbot)s?\b"
-_KIND = r"(?:weak|strong|small|large|tiny|big|dumb|limited|poor|(?:less|more) (?:capable|able)|in(?:capable|competent))"
+_WHO = r"(?:solver|model|llm|lm|assistant|agent|reader|bot|chatbot)s?\b"
+_KIND = (
+    r"(?:weak|strong|small|large|tiny|big|dumb|limited|poor|(?:less|more) (?:capable|able)|in(?:capable|competent)"
+    r"|\d+(?:\.\d+)?[bm]\b)(?:er|r|est)?"
+)
 NAMING = tuple(
     re.compile(pattern)
     for pattern in (
         rf"\b(?:weak|strong)(?:er|est)?[ -](?:(?:language|ai|base|llm|reference)[ -]){{0,2}}{_WHO}",
-        rf"\b(?:you(?:'re| are)|act(?:ing)? (?:as|like)|pretend(?:ing)? (?:to be|that you are|you are)|behave (?:as|like)"
-        rf"|play(?:ing)?(?: the (?:role|part) of)?|(?:respond|answer|reply|write|solve \w+) (?:as|like)|as|be)"
-        rf" (?:an? |the )?(?:\w+[ -]){{0,2}}{_KIND}(?:er|r|est)?[ -](?:[\w-]+ ){{0,3}}{_WHO}",
-        rf"\b(?:act|pretend to be|pretend you are|behave|be|play) (?:as |like )?(?:an? |the )?"
-        rf"(?:weak|dumb|stupid|incompetent|incapable)(?:er|r|est)?\b(?! \w*(?:acid|base|bond))",
-        r"\b(?:if|when|unless) (?:you|the (?:reader|solver|model)) (?:are|is|has|have) (?:\w+ ){0,3}"
-        r"(?:solver|parameters|llm|language model)\b",
+        r"(?:\b(?:you are|you're|act(?:ing)? (?:as|like)|pretend(?:ing)? (?:to be|that you are|you are)"
+        r"|behave (?:as|like)|play(?:ing)?(?: the (?:role|part) of)?|(?:respond|answer|reply|write) (?:as|like))"
+        rf"|(?:^|[.!?:;,] )as) (?:an? |the )?(?:\w+[ -]){{0,2}}{_KIND}[ -](?:[\w-]+ ){{0,3}}(?:ai|network|{_WHO})",
+        r"\b(?:act|pretend to be|pretend you are|behave|play) (?:as |like )?(?:an? |the )?"
+        r"(?:weak|dumb|stupid|incompetent|incapable)(?:er|r|est)?\b",
     )
 )
 """How a text speaks of who solves it: agents told the weak solver to act weak (facebookresearch/RAM, autodata)."""
@@ -74,9 +75,9 @@ def names_solver(text: str, names: Iterable[str] = ()) -> str:
     plain = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
     plain = " ".join(re.sub(r"[*_`\"“”]+", "", plain.translate(LOOKALIKES).casefold().replace("’", "'")).split())
     own = (name.rstrip("/").rpartition("/")[2].casefold() for name in names)
-    exact = (rf"(?<!\w){re.escape(name)}(?!\w)" for name in own if any(char.isdigit() for char in name))
+    exact = [re.compile(rf"(?<!\w){re.escape(name)}(?!\w)") for name in own if any(map(str.isdigit, name))]
     for pattern in (*NAMING, *exact):
-        if found := re.search(pattern, plain):
+        if found := pattern.search(plain):
             return found[0]
     return ""
 

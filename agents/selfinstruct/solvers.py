@@ -70,7 +70,9 @@ class EngineSolver:
         """See Solver. What the engine left out is an error."""
         requests = tuple(Request(f"{key}-{i}", prompt) for i in range(n))
         job = replace(self._job, requests=requests, seed=seed_of("solver", key))
-        done = {row.key: Attempt(without_thoughts(row.text), row.finish) for b in self._engine.complete(job) for row in b}
+        done = {
+            row.key: Attempt(without_thoughts(row.text), row.finish) for b in self._engine.complete(job) for row in b
+        }
         return [done.get(request.key, Attempt("", "error")) for request in requests]
 
 
@@ -82,7 +84,7 @@ class Consensus:
     """
 
     def __init__(self, solver: Solver, samples: int, answer_of: Callable[[str], str | None]) -> None:
-        """Args: answer_of: the answer of a text in the form by which answers are the same; None where there is none."""
+        """Args: answer_of: the answer of a text, two that are the same written alike; None where there is none."""
         self.name = f"{solver.name} x {samples}"
         self._solver, self._samples, self._answer_of = solver, samples, answer_of
 

@@ -38,21 +38,22 @@ class SolverPrompts(NamedTuple):
     passage: str
 
 
-def solver_prompts(context: str, question: str, place: str = "", passage: str = "") -> SolverPrompts:
+def solver_prompts(
+    context: str, question: str, place: str = "", passage: str = "", names: Iterable[str] = ()
+) -> SolverPrompts:
     """The prompt for both solvers, one rendering; the strong one's ends with the passage where there is one.
 
-    Args: place: where the answer has to stand (as in `sample.md.j2`); "" leaves it open.
+    Args: place: where the answer has to stand (as in `sample.md.j2`); "" leaves it open. names: of the solvers.
 
-    Raises: ValueError when the prompt names its solver.
+    Raises: ValueError when the prompt, template and question together, speaks of who solves it.
     """
     prompt = render("self_instruct_solver", context=context, question=question, place=place)
-    if naming := names_solver(f"{context}\n{question}"):
-        raise ValueError(f"it speaks of who solves it: {naming!r}")
+    check_edit(prompt.text, names)
     if not passage:
         return SolverPrompts(prompt, prompt, "")
     more = render("self_instruct_passage", passage=passage)
-    strong = Prompt(prompt.text + more.text, digest_of(prompt.digest + more.digest))
-    return SolverPrompts(prompt, strong, more.text)
+    strong = Prompt(f"{prompt.text}\n{more.text}", digest_of(prompt.digest + more.digest))
+    return SolverPrompts(prompt, strong, f"\n{more.text}")
 
 
 def check_same(weak: str, strong: str, passage: str = "") -> None:
@@ -61,10 +62,10 @@ def check_same(weak: str, strong: str, passage: str = "") -> None:
         raise ValueError("weak and strong solver are told different things; give both the same prompt")
 
 
-def check_edit(template: str, names: Iterable[str] = ()) -> None:
-    """Raise ValueError for a solver's prompt, such as an edit of its template, that speaks of who solves it."""
-    if naming := names_solver(template, names):
-        raise ValueError(f"a solver's prompt must not speak of who solves it: {naming!r}; take it out")
+def check_edit(text: str, names: Iterable[str] = ()) -> None:
+    """Raise ValueError for a prompt, or an edit of one, that speaks of who solves it; see `names_solver`."""
+    if naming := names_solver(text, names):
+        raise ValueError(f"speaks of who solves it: {naming!r}; take it out")
 
 
 def names_solver(text: str, names: Iterable[str] = ()) -> str:

@@ -5,20 +5,18 @@ What stands here routes and writes feedback; it never reads the source itself.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from agents.prompts import render
+from agents.selfinstruct.angles import feedback, nearest
 from agents.selfinstruct.bands import Bands, Heading, Refusal
-from agents.selfinstruct.fairness import check_same, digest_of, solver_prompts
+from agents.selfinstruct.fairness import SolverPrompts, check_edit, check_same, digest_of, solver_prompts
 from agents.selfinstruct.judges import Counted, Judge, believed
-from agents.selfinstruct.roles import OPTIMISED, RubricShape, fault_by_program, inspect, write_challenge
+from agents.selfinstruct.roles import OPTIMISED, Asked, RubricShape, fault_by_program, inspect, write_challenge
 from agents.selfinstruct.rows import (
     Accepted,
     Calls,
@@ -54,6 +52,14 @@ class Settings(BaseModel):
     """Share of words in common from which a question is an edit of an earlier one, and no new angle."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
     """Of the challenger."""
+    guidance: tuple[Annotated[str, Field(min_length=1, max_length=300)], ...] = ()
+    """What the challenger is told beside its prompt, such as a harness of `loop evolve`; it names no solver."""
+
+    @model_validator(mode="after")
+    def _guides_fairly(self) -> Settings:
+        for line in self.guidance:
+            check_edit(line)
+        return self
 
 
 @dataclass(frozen=True)
@@ -141,16 +147,17 @@ class SelfInstruct:
         bands = self._settings.bands
         try:
             challenge = draft.challenge = self._challenge(draft, source, earlier, key)
-            if like := _nearest(challenge.question, earlier, self._settings.near):
+            if like := nearest(challenge.question, earlier, self._settings.near):
                 return Refusal(Heading.REPEATED, f"too near to the question of round {like}")
+            try:
+                weak, strong, draft.passage = self._prompts(challenge, source)
+            except ValueError as error:
+                return Refusal(Heading.FAILED_VERIFIER, one_line(str(error)))
             if fault := self._fault(draft, challenge, source, key):
                 return Refusal(Heading.FAILED_VERIFIER, fault)
         except Unusable as error:
             return Refusal(Heading.ERROR, one_line(str(error)))
-        passage = source.text if self._settings.strong_sees_source else ""
-        weak, strong, draft.passage = solver_prompts(
-            challenge.context, challenge.question, self._settings.place, passage
-        )
+        check_same(weak.text, strong.text, draft.passage)
         draft.prompt = weak.text
         draft.weak_bytes, draft.prompts["weak"] = digest_of(weak.text), weak.digest
         draft.weak = self._attempt(draft, "weak", weak.text, key)
@@ -158,24 +165,27 @@ class SelfInstruct:
             return lost
         if (refusal := bands.refuse_weak(scores_of(draft.weak))) or not bands.asks_strong:
             return refusal
-        check_same(weak.text, strong.text, draft.passage)
         draft.strong_bytes, draft.prompts["strong"] = digest_of(strong.text), strong.digest
         draft.strong = self._attempt(draft, "strong", strong.text, key)
         return self._errors(draft.strong, "strong") or bands.refuse(scores_of(draft.weak), scores_of(draft.strong))
 
     def _challenge(self, draft: _Draft, source: Source, earlier: Sequence[Round], key: str) -> Challenge:
         counted = Counted(self._roles.challenger)
+        asked = Asked(earlier, self._settings.rubric, self._settings.guidance)
         try:
-            return write_challenge(
-                counted, source, earlier, self._settings.rubric, key, self._settings.temperature
-            )  # fmt: skip
+            return write_challenge(counted, source, asked, key, self._settings.temperature)
         finally:
             _count(draft, "challenger", counted)
 
+    def _prompts(self, challenge: Challenge, source: Source) -> SolverPrompts:
+        """What the solvers are told. Raises ValueError when that speaks of them."""
+        names = (self._roles.weak.name, self._roles.strong.name)
+        passage = source.text if self._settings.strong_sees_source else ""
+        return solver_prompts(challenge.context, challenge.question, self._settings.place, passage, names)
+
     def _fault(self, draft: _Draft, challenge: Challenge, source: Source, key: str) -> str:
         """What is wrong with the challenge itself, or "". A program looks first."""
-        names = (self._roles.weak.name, self._roles.strong.name)
-        if fault := fault_by_program(challenge, self._settings.rubric, names):
+        if fault := fault_by_program(challenge, self._settings.rubric):
             return fault
         counted = Counted(self._roles.verifier)
         try:
@@ -211,35 +221,6 @@ class SelfInstruct:
         if len(lost) <= self._settings.bands.most_errors:
             return None
         return Refusal(Heading.ERROR, one_line(f"{len(lost)} of {len(tried)} {role} attempts lost: {lost[0]}"))
-
-
-def feedback(refusal: Refusal, weak: Sequence[Tried], strong: Sequence[Tried]) -> str:
-    """What the challenger is told of a refused question; what models said in it is quoted."""
-    means = {
-        name: f"{fmean(scores):.2f}" if (scores := scores_of(tried)) else ""
-        for name, tried in (("weak", weak), ("strong", strong))
-    }
-    return render(
-        "self_instruct_feedback", heading=refusal.heading.value, reason=refusal.reason, **means
-    ).text.strip()
-
-
-def _nearest(question: str, earlier: Sequence[Round], near: float) -> int:
-    """The number of the first earlier round with nearly this question, or 0.
-
-    By the share of words in common (Dice's coefficient over words with their counts), whatever their order.
-    """
-    words = _words(question)
-    for past in earlier:
-        if past.challenge is not None:
-            other = _words(past.challenge.question)
-            if 2 * (words & other).total() >= near * (words.total() + other.total()):
-                return past.number
-    return 0
-
-
-def _words(text: str) -> Counter[str]:
-    return Counter(re.findall(r"\w+", text.casefold()))
 
 
 def _count(draft: _Draft, role: str, counted: Counted) -> None:

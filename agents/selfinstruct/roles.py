@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agents.critics import seed_of
 from agents.prompts import render
-from agents.selfinstruct.fairness import names_solver
 from agents.selfinstruct.rows import Challenge, Round, Source
 from agents.strategies import Reply
 from agents.talk import Message, Question, Talker, ask_for
@@ -85,25 +84,31 @@ class Inspection(Reply):
         return next((one_line(f"{name}: {remark.reason}") for name, remark in points if not remark.holds), "")
 
 
-def write_challenge(
-    talker: Talker, source: Source, earlier: Sequence[Round], shape: RubricShape | None, key: str, temperature: float
-) -> Challenge:
-    """The challenger's next question; of the earlier ones it is told what became of them.
+class Asked(NamedTuple):
+    """What is asked of a challenger."""
 
-    Args: shape: of the rubric; None where a program checks the answer.
+    earlier: Sequence[Round]
+    """The source's rounds so far: it is told what became of their questions."""
+    shape: RubricShape | None = OPTIMISED
+    """Of the rubric; None where a program checks the answer."""
+    guidance: Sequence[str] = ()
+
+
+def write_challenge(talker: Talker, source: Source, asked: Asked, key: str, temperature: float) -> Challenge:
+    """The challenger's next question from a source.
 
     Raises: Unusable when what it wrote is no challenge, one repair included; what the talker raises.
     """
-    prompt = render("self_instruct_challenger", source=source.text, earlier=earlier, shape=shape)
+    prompt = render("self_instruct_challenger", source=source.text, **asked._asdict())
     question = Question(
         messages=(Message("user", prompt.text),),
-        schema=challenge_schema(shape),
+        schema=challenge_schema(asked.shape),
         max_tokens=8192,
         temperature=temperature,
         seed=seed_of("challenger", key),
         prompt=prompt.digest,
     )
-    return ask_for(talker, question, Challenge, lambda challenge: _is_meant(challenge, shape))
+    return ask_for(talker, question, Challenge, lambda challenge: _is_meant(challenge, asked.shape))
 
 
 def challenge_schema(shape: RubricShape | None) -> dict[str, Any]:
@@ -112,6 +117,7 @@ def challenge_schema(shape: RubricShape | None) -> dict[str, Any]:
     if shape is None:
         del schema["properties"]["criteria"], schema["$defs"]
         return schema
+    del schema["properties"]["criteria"]["default"]
     least = shape.wanted[0] + shape.faults[0]
     schema["properties"]["criteria"] |= {"minItems": least, "maxItems": shape.wanted[1] + shape.faults[1]}
     lightest = -10 if shape.faults[1] else 1
@@ -120,14 +126,9 @@ def challenge_schema(shape: RubricShape | None) -> dict[str, Any]:
     return schema
 
 
-def fault_by_program(challenge: Challenge, shape: RubricShape | None, names: Iterable[str]) -> str:
-    """What a program finds wrong with a challenge before any verifier is asked, or "".
-
-    Args: names: of the models that solve.
-    """
+def fault_by_program(challenge: Challenge, shape: RubricShape | None) -> str:
+    """What a program finds wrong with a challenge before any verifier is asked, or ""."""
     asked = f"{challenge.context}\n{challenge.question}"
-    if naming := names_solver(asked, names):
-        return f"speaks of who solves it: {naming!r}"
     reference = " ".join(challenge.reference.split()).casefold()
     if len(reference) >= LONG_ENOUGH and reference in " ".join(asked.split()).casefold():
         return "leakage: the reference answer stands in what the solver is told"

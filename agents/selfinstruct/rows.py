@@ -51,7 +51,7 @@ class Tried(Row):
 
 
 class Calls(Row):
-    """Questions put to each role in a round, those asked again included."""
+    """Questions put to each role in a round, those asked again included; of the solvers, attempts asked for."""
 
     challenger: int = 0
     verifier: int = 0

@@ -173,6 +173,7 @@ class Bench:
             problems=what.problems,
             strategy=what.strategy,
             place=what.place,
+            hinted=what.hinted,
             sampler=sampler.name,
             template=what.template,
             limits=limits,

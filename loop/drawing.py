@@ -37,6 +37,7 @@ def draw(job: DrawJob, report: Report) -> Drawn:
                     completion_tokens=row.completion_tokens,
                     strategy=job.strategy,
                     place=job.place,
+                    hinted=job.hinted,
                     sampler=job.sampler,
                     template=job.template,
                 )

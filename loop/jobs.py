@@ -26,6 +26,7 @@ class DrawJob:
     """The problem of each request's key."""
     strategy: str = ""
     place: int = 0
+    hinted: bool = False
     sampler: str = ""
     template: str = ""
     limits: Limits = NO_LIMITS

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from loop.grounding import check_grounding
 from loop.labels import verifier_of
 from loop.objective import Demonstration
+from loop.rationalise import mentions_hint
 from loop.records import Attempt, Critique, Sample
 from loop.tasks import Tasks
 from loop.verifiers import (
@@ -71,6 +72,8 @@ class Judge:
             return "no answer" if self._answers_nothing(sample) else "wrong answer"
         if any(check.verdict != "passed" for check in checks[1:]):
             return "wrong working"
+        if sample.hinted and mentions_hint(sample.response, sample.problem.prompt):
+            return "tells of its hint"
         return ""
 
     def _kind(self, sample: Sample, answer: Check) -> tuple[str, str]:

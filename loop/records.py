@@ -90,6 +90,8 @@ class Sample(Record):
     strategy: str = ""
     place: int = 0
     """Of its strategy in the plan."""
+    hinted: bool = False
+    """Whether the prompt told the answer."""
     sampler: str = "student"
     template: str = ""
     """Digest of the prompt's template; "" for the bare problem."""
@@ -101,8 +103,8 @@ class Critique(Record):
     id: str
     passed: bool
     reason: str
-    """Why it did not pass: empty, cut off, no agreement, no answer, wrong answer, wrong working, refused by a critic;
-    else ""."""
+    """Why it did not pass: empty, cut off, no agreement, no answer, wrong answer, wrong working, tells of its
+    hint, refused by a critic; else ""."""
     checks: tuple[Check, ...]
     false_positive: bool | None = None
     """Of a passed one, whether a check outside the decision finds its working unsound; None where it sees none."""

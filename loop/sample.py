@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from agents.prompts import Prompt
 from agents.replies import Plan
-from agents.strategies import Allotment, ComputeMatched, Strategy
+from agents.strategies import Allotment, ComputeMatched, RejectionSampling, Strategy
 from loop.bench import Bench, Earlier
 from loop.compute_match import sample_costs, samples_each
 from loop.extracts import sample_prompt
+from loop.rationalise import rationalise_prompt
 from loop.records import Cell, Checkpoint, Problem, Sample, digest
 from loop.room import SAMPLES, Room
 from loop.seats import Draw, Seat
@@ -21,14 +23,21 @@ EXTRACTS = 2
 def draw_samples(plan: Plan, best: Checkpoint, earlier: Earlier, room: Room, bench: Bench) -> list[Sample]:
     """What the plan's strategies draw for as many fresh problems as they allot to each cell.
 
-    Problems never drawn come first; in a cell that runs out, those never solved come again.
+    Problems never drawn come first; in a cell that runs out, those never solved come again. Where a strategy says
+    so, what none of its samples solved is drawn again with the answer as a hint.
     """
     draws: list[Draw] = []
     taken: set[str] = set()
     for place, strategy in enumerate(plan.strategies):
         draws += _draws(place, strategy, best, earlier, taken, room, bench)
         taken |= {problem.id for draw in draws for problem in draw.problems.values()}
-    return bench.draw(room, SAMPLES, draws, limited=True)
+    samples = bench.draw(room, SAMPLES, draws, limited=True)
+    again = [
+        _rationalise(place, strategy, [s for s in samples if s.place == place], best, room, bench)
+        for place, strategy in enumerate(plan.strategies)
+        if isinstance(strategy, RejectionSampling) and strategy.rationalise
+    ]
+    return bench.draw(room, SAMPLES, [*draws, *again], limited=True) if again else samples
 
 
 def _draws(
@@ -66,6 +75,32 @@ def _draw(
             key = digest("sample", room.name, place, *who, problem.id, number)
             problems[key], prompts[key] = problem, prompt.text
     return Draw(sampler, problems, prompts, template, strategy.temperature, strategy.kind, place)
+
+
+def _rationalise(
+    place: int, strategy: RejectionSampling, samples: Sequence[Sample], best: Checkpoint, room: Room, bench: Bench
+) -> Draw:
+    """Once more as many samples of each problem that none solved, told its answer (STaR, arXiv 2203.14465)."""
+    solved = {sample.problem.id for sample in samples if bench.judge.critique(sample).passed}
+    tries = Counter(sample.problem.id for sample in samples)
+    unsolved = {s.problem.id: s.problem for s in samples if s.problem.id not in solved and s.problem.answer}
+    problems: dict[str, Problem] = {}
+    prompts: dict[str, str] = {}
+    template = ""
+    for problem in unsolved.values():
+        prompt = rationalise_prompt(
+            problem.prompt,
+            problem.answer,
+            place=bench.tasks.sources[problem.source].answer,
+            examples=bench.examples_for(problem),
+            instructions=strategy.instructions,
+        )
+        template = prompt.digest
+        for number in range(tries[problem.id]):
+            key = digest("hint", room.name, place, problem.id, number)
+            problems[key], prompts[key] = problem, prompt.text
+    sampler = bench.sampler(strategy.sampler, best)
+    return Draw(sampler, problems, prompts, template, strategy.temperature, strategy.kind, place, hinted=True)
 
 
 def _prompt(problem: Problem, strategy: Strategy, sampler: Seat, bench: Bench) -> Prompt:

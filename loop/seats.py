@@ -52,6 +52,8 @@ class Draw:
     strategy: str = ""
     place: int = 0
     """Of the strategy in the plan."""
+    hinted: bool = False
+    """Whether the prompts tell the answers."""
 
 
 def cost_of(samples: Sequence[Sample], samplers: Mapping[str, Seat]) -> Spent:

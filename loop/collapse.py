@@ -8,7 +8,7 @@ since the best of several looks better than it is (Bonferroni).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import comb
+from math import exp, lgamma
 
 from loop.records import Record
 
@@ -82,9 +82,14 @@ def falls(now: Share, before: Share) -> float:
     Sums of values are rounded, `now` up and `before` down, so that a fall is never made larger than it is.
     """
     a, b = min(now.n, -int(-now.count // 1)), int(before.count)
-    marked, everything = a + b, now.n + before.n
-    ways = sum(comb(now.n, x) * comb(before.n, marked - x) for x in range(max(0, marked - before.n), a + 1))
-    return ways / comb(everything, marked)
+    marked = a + b
+    whole = _log_comb(now.n + before.n, marked)
+    lowest = max(0, marked - before.n)
+    return sum(exp(_log_comb(now.n, x) + _log_comb(before.n, marked - x) - whole) for x in range(lowest, a + 1))
+
+
+def _log_comb(n: int, k: int) -> float:
+    return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
 
 
 def _has_fallen(now: Share, before: Share, least: float, level: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from rapidfuzz.distance import Levenshtein
@@ -134,9 +135,10 @@ def _equations(response: str) -> Iterator[str]:
 
 
 def _signature(computing: Side, other: Side) -> str:
-    """An equation as a text. The result of one that holds follows from what is computed, and is left out."""
+    """An equation as a text. The result of one that holds, units aside, follows from what is computed: left out."""
     left = _written(computing.tree)
-    follows = not other.computes and judge(computing, other) == ""
+    bare = [replace(side, units=()) for side in (computing, other)]
+    follows = not other.computes and judge(*bare) == ""
     return left if follows else f"{left}={_written(other.tree)}"
 
 

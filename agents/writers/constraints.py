@@ -61,7 +61,7 @@ def _words(text: str) -> list[str]:
 
 def _sentences(text: str) -> int:
     """Ends of sentences: marks before white space or the end; what is left after the last one counts as one."""
-    return len([part for part in re.split(r"[.!?]+[\"'”’)]*(?:\s+|$)", text) if re.search(r"\w", part)])
+    return len([part for part in re.split(r"[.!?…]+[\"'”’)]*(?:\s+|$)", text) if re.search(r"\w", part)])
 
 
 def _paragraphs(text: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,16 +40,6 @@ class Student(Record):
     settings: TrainSettings
     architecture: Architecture | None
     max_new_tokens: int
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """Practice prompts, folded, of the rounds before this one."""
-
-    seen: Collection[str] = ()
-    """All that were put to the sampler."""
-    solved: Collection[str] = ()
-    """Those with an example that was admitted."""
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,7 @@ def _with(critique: Critique, verdict: Verdict) -> Critique:
             "checks": (*critique.checks, check),
             "passed": not refused,
             "reason": "refused by a critic" if refused else "",
+            "score": verdict.score,
             "template": verdict.prompt,
         }
     )

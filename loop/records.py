@@ -108,6 +108,8 @@ class Critique(Record):
     checks: tuple[Check, ...]
     false_positive: bool | None = None
     """Of a passed one, whether a check outside the decision finds its working unsound; None where it sees none."""
+    score: float | None = None
+    """What the last critic that was asked gave it, 0 to 1; None where none was."""
     template: str = ""
     """Digest of the last critic's prompt; "" where none was asked."""
 
@@ -134,7 +136,8 @@ class Admission(Record):
     id: str
     """The sample's."""
     reason: str
-    """Why it was not admitted: duplicate, solved by all, over the cap, stands in an exam; else ""."""
+    """Why it was not admitted: duplicate, same path, solved by all, another is better, over the cap, stands in an exam;
+    else ""."""
     matched: str = ""
     """The text by which it gave an exam problem away."""
     example: Example | None

@@ -7,9 +7,11 @@ from collections.abc import Collection, Sequence
 
 from agents.prompts import Prompt
 from agents.replies import Plan
-from agents.strategies import Allotment, ComputeMatched, RejectionSampling, Strategy
-from loop.bench import Bench, Earlier
+from agents.strategies import Allotment, Arbitration, ComputeMatched, RejectionSampling, Strategy
+from loop.arbitration import RewardRouter, Router, fixed_router, learned_router
+from loop.bench import Bench
 from loop.compute_match import sample_costs, samples_each
+from loop.earlier import Earlier
 from loop.extracts import sample_prompt
 from loop.rationalise import rationalise_prompt
 from loop.records import Cell, Checkpoint, Problem, Sample, digest
@@ -52,13 +54,22 @@ def _draws(
     """One draw for each model that the strategy has answer, on problems that no strategy before it has taken."""
     seats = {name: bench.sampler(name, best) for name in strategy.players or ("",)}
     costs = sample_costs(seats, bench.demonstrations) if isinstance(strategy, ComputeMatched) else {}
+    router = _router(strategy, earlier, bench) if isinstance(strategy, Arbitration) else None
     asked: dict[str, list[tuple[Problem, int]]] = {name: [] for name in seats}
     for allotment in strategy.allotments:
         counts = samples_each(allotment.samples * max(costs.values()), costs) if costs else {}
         for problem in _problems(allotment, earlier, taken, room, bench):
-            for name, rows in asked.items():
-                rows.append((problem, counts.get(name, allotment.samples)))
-    return [_draw(place, strategy, seats[name], counts, room, bench) for name, counts in asked.items()]
+            for name in router.route(problem) if router else seats:
+                asked[name].append((problem, counts.get(name, allotment.samples)))
+    return [_draw(place, strategy, seats[name], rows, room, bench) for name, rows in asked.items() if rows]
+
+
+def _router(strategy: Arbitration, earlier: Earlier, bench: Bench) -> Router:
+    """Who is asked, by what the teachers' answers of earlier rounds were worth."""
+    if strategy.routing == "reward":
+        return RewardRouter(teachers=strategy.teachers)
+    learn = fixed_router if strategy.routing == "fixed" else learned_router
+    return learn(earlier.outcomes, strategy.teachers, bench.seed)
 
 
 def _draw(

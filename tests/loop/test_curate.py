@@ -61,8 +61,18 @@ def decide(
 def test_a_cap_a_problem() -> None:
     samples = [sample(problem, f"way {n}") for n in range(4) for problem in ("one", "two")]
     assert Counter(decide(samples, keep=3)) == {"": 6, "over the cap": 2}
-    assert decide(samples)[:3] == ["", "", "over the cap"]
-    assert decide(samples, failed=[0]) == ["", "", *["over the cap"] * 5], "a failed sample takes no place"
+    assert Counter(decide(samples)) == {"": 2, "over the cap": 6}
+    assert Counter(decide(samples, keep=3, failed=[0])) == {"": 6, "over the cap": 1}, "a failed sample takes no place"
+
+
+def test_same_equations_in_two_wordings_are_one_row() -> None:
+    """mechanisms §7.2, RFT: same equations, two wordings, one row; of these the text farthest from what is kept."""
+    samples = [
+        sample("one", "She has 3 + 4 = 7 eggs.\n7 - 2 = 5\n#### 5"),
+        sample("one", "3+4=7, and then 7-2=5 are left.\n#### 5"),
+        sample("one", "4 - 2 = 2\n2 + 3 = 5\n#### 5"),
+    ]
+    assert sorted(decide(samples, keep=9)) == ["", "", "same path"] and decide(samples, keep=9)[2] == ""
 
 
 def test_a_duplicate_is_the_same_working_of_the_same_problem() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from launches import ROOT
 from pydantic import ValidationError
 
-from agents.engines import Completion, SamplingJob
+from agents.engines import SamplingJob, open_engine
+from agents.engines.scripted import MODEL_FILE
 from agents.selfinstruct.bands import PRESETS, Bands, Heading
 from agents.selfinstruct.fairness import check_edit, check_same, digest_of, names_solver, solver_prompts
 from agents.selfinstruct.judges import ProgramJudge, RubricJudge, Scored
@@ -465,22 +466,7 @@ def test_more_samples_of_the_same_model_elect_the_most_frequent_answer(texts):
 # Real outputs.
 
 
-class Recording:
-    """An engine that plays answers back: the k-th request of a prompt gets its k-th recorded answer."""
-
-    engine_seconds, parameters, stopped = 0.0, 1, ""
-
-    def __init__(self, answers: dict[str, list[str]]) -> None:
-        self._answers = answers
-
-    def complete(self, job: SamplingJob) -> Iterator[list[Completion]]:
-        """See Engine."""
-        assert len({request.prompt for request in job.requests}) == 1
-        texts = self._answers[job.requests[0].prompt]
-        yield [Completion(r.key, text, "stop", 1, 1) for r, text in zip(job.requests, texts, strict=True)]
-
-
-def test_the_bands_of_verifiable_tasks_accept_of_real_outputs_what_the_labels_say():
+def test_the_bands_of_verifiable_tasks_accept_of_real_outputs_what_the_labels_say(tmp_path):
     if not SOLUTIONS.exists():
         pytest.skip(f"{SOLUTIONS} is not on this machine")
     published = [json.loads(line) for line in SOLUTIONS.read_text(encoding="utf-8").splitlines()]
@@ -500,7 +486,10 @@ def test_the_bands_of_verifiable_tasks_accept_of_real_outputs_what_the_labels_sa
             ]
             for row in published
         }
-        return EngineSolver(Recording(answers), SamplingJob(size, (), 0.0, 400, 0))
+        model = tmp_path / size
+        model.mkdir()
+        (model / MODEL_FILE).write_text(json.dumps({"answers": answers}), encoding="utf-8")
+        return EngineSolver(open_engine("scripted"), SamplingJob(str(model), (), 0.0, 400, 0))
 
     def copies(question: Question) -> str:
         text = question.messages[0].content.split("## Source\n")[1].split("\n")[0]

@@ -174,7 +174,7 @@ def test_an_order_that_was_broken_off_asks_for_what_is_owed_and_no_more():
 
 def test_who_stops_listening_is_not_asked_on_for():
     model = Model()
-    rows = write(order(settings_of("textbook", count=5000)), model)
+    rows = write(order(settings_of("rephrase", count=5000)), model)
     next(rows)
     rows.close()
     assert len(model.asked) < 5000

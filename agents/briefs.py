@@ -111,6 +111,8 @@ class PlanBrief(Brief):
     """Names of the models that may draw, the usual one first."""
     teachers: tuple[str, ...] = ()
     """Names of the models among which problems may be arbitrated."""
+    writers: tuple[str, ...] = ()
+    """Names of the models that may write new problems and texts, the usual one first."""
     methods: tuple[str, ...] = ("sft",)
     """Training methods that the objective allows."""
 

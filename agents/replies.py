@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
-from agents.strategies import Allotment, Level, Reply, Strategy
+from agents.strategies import Allotment, Arbitration, ComputeMatched, Level, Practice, RejectionSampling, Reply
+from agents.writers.settings import AnyWriting
+
+
+def _kind(value: Any) -> Any:
+    """A strategy that names no kind is the plain one; all that write are told apart further on."""
+    kind = value.get("kind", "rejection_sampling") if isinstance(value, dict) else getattr(value, "kind", None)
+    return kind if kind in ("rejection_sampling", "compute_matched", "arbitration") else "writing"
+
+
+Strategy = Annotated[
+    Annotated[RejectionSampling, Tag("rejection_sampling")]
+    | Annotated[ComputeMatched, Tag("compute_matched")]
+    | Annotated[Arbitration, Tag("arbitration")]
+    | Annotated[AnyWriting, Tag("writing")],
+    Discriminator(_kind),
+]
+"""How training rows come about: by samples for the objective's problems, or by what a model writes."""
 
 
 class CellShare(Reply):
@@ -50,7 +67,7 @@ class Proposal(Reply):
     @property
     def allotments(self) -> tuple[Allotment, ...]:
         """What the cells get from all strategies together; a cell may stand there several times."""
-        return tuple(allotment for strategy in self.strategies for allotment in strategy.allotments)
+        return tuple(a for strategy in self.strategies if isinstance(strategy, Practice) for a in strategy.allotments)
 
 
 class Plan(Proposal):

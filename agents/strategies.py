@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Field
 
 Level = int | str | None
 Name = Annotated[str, Field(max_length=200)]
@@ -25,12 +25,11 @@ class Allotment(Reply):
     samples: Annotated[int, Field(ge=1, le=64)] = 1
 
 
-class Practice(Reply):
-    """What all strategies say that draw samples for practice problems."""
+class Kept(Reply):
+    """What all strategies say of the rows that they keep."""
 
-    named_in: ClassVar[str] = "sampler"
-    allotments: tuple[Allotment, ...]
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
+    """Of who writes the rows."""
     keep_per_problem: Annotated[int, Field(ge=1, le=64)] = 1
     """Rows of one problem that become examples, each of another path of solution (RFT, arXiv 2308.01825)."""
     most_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000_000
@@ -38,6 +37,13 @@ class Practice(Reply):
     skip_solved: bool = False
     """Whether a problem that all its samples solve gives no row: only where attempts differ is there something to
     learn. Of no use with one sample a problem."""
+
+
+class Practice(Kept):
+    """What all strategies say that draw samples for practice problems."""
+
+    named_in: ClassVar[str] = "sampler"
+    allotments: tuple[Allotment, ...]
     instructions: Annotated[str, Field(max_length=2000)] = ""
     """What stands before each problem, for samplers that are chat models; "" adds nothing."""
 
@@ -115,14 +121,5 @@ class Arbitration(Practice):
         return self.teachers
 
 
-def _kind(value: Any) -> Any:
-    """A strategy that names no kind is the plain one."""
-    return value.get("kind", "rejection_sampling") if isinstance(value, dict) else getattr(value, "kind", None)
-
-
-Strategy = Annotated[
-    Annotated[RejectionSampling, Tag("rejection_sampling")]
-    | Annotated[ComputeMatched, Tag("compute_matched")]
-    | Annotated[Arbitration, Tag("arbitration")],
-    Discriminator(_kind),
-]
+Practising = RejectionSampling | ComputeMatched | Arbitration
+"""All strategies that practise."""

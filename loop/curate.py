@@ -6,8 +6,8 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from agents.replies import Mixture, Plan
-from agents.strategies import Arbitration, Strategy
+from agents.replies import Mixture, Plan, Strategy
+from agents.strategies import Arbitration
 from loop.arbitration import Answered, keep_best
 from loop.contamination import Exams
 from loop.objective import Demonstration

@@ -6,10 +6,11 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 
+from agents.choices import VOTES
 from loop.records import Sample
 from loop.verifiers import check_answer, extract_answer, read_number
 
-VOTES, AGREED = 5, 0.8
+AGREED = 0.8
 """At least 4 of 5 samples agree (Lee et al., arXiv 2502.01612): it raised the right labels of products from 31 %
 to 93 %."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field
 
-from agents.strategies import Reply
+from agents.strategies import Kept
 
 Words = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")], ...], Field(max_length=2000)
@@ -20,13 +20,12 @@ Size = Literal["sentence", "paragraph", "bullets"]
 Phrasing = Literal["easy", "encyclopaedic", "terse", "questions"]
 
 
-class Writing(Reply):
+class Writing(Kept):
     """What all strategies say that write."""
 
     kind: str
     count: Annotated[int, Field(ge=1, le=100_000)]
     """Of rows that are tried for; what comes to nothing counts too."""
-    temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
     max_tokens: Annotated[int, Field(ge=64, le=16_384)] = 2048
     """Of each answer of the model."""
     instructions: Annotated[str, Field(max_length=2000)] = ""

@@ -110,8 +110,8 @@ def _sentences(job: EmbedJob, report: Report) -> tuple[NDArray[np.float32], int,
     for first in range(0, len(job.texts), BATCH_ROWS):
         parts.append(model.encode(list(job.texts[first : first + BATCH_ROWS]), show_progress_bar=False))
         report(min(first + BATCH_ROWS, len(job.texts)), len(job.texts), "texts read")
-    lengths = [len(ids) for ids in model.tokenizer(list(job.texts))["input_ids"]] if job.texts else []
-    tokens = sum(min(length, model.max_seq_length) for length in lengths)
-    size = model.get_sentence_embedding_dimension() or 0
+    cut = {"truncation": True, "max_length": model.max_seq_length}
+    tokens = sum(map(len, model.tokenizer(list(job.texts), **cut)["input_ids"])) if job.texts else 0
+    size = model.get_embedding_dimension() or 0
     features = np.concatenate(parts).astype(np.float32) if parts else np.zeros((0, size), np.float32)
     return features, tokens, sum(p.numel() for p in model.parameters())

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from launches import ROOT
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from loop.crew import Crew
 from loop.embedding import embed, load_encoder, pool
@@ -70,6 +72,23 @@ def test_a_sentence_model_without_its_package_is_said_with_the_mend(tmp_path: Pa
     with pytest.raises(MissingError, match="pip install") as caught:
         embed(job, quiet)
     assert "\n" not in str(caught.value) and not Path(job.out).exists()
+
+
+def test_a_sentence_model_is_read_where_its_package_is(tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers", reason="needs the extra `embeddings`")
+    words = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "a", "lesson", "on", "tides"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+    fast.save_pretrained(tmp_path)
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=6, **shape)).save_pretrained(tmp_path)
+    texts = ("a lesson on tides", "a", "a lesson on lesson on", "")
+    told = embed(EmbedJob(str(tmp_path), texts, str(tmp_path / "f.npy"), kind="sentence", most_tokens=3), quiet)
+    features = np.load(tmp_path / "f.npy")
+    assert (told.rows, told.size, told.tokens) == (4, 32, 7) and features.dtype == np.float32
+    assert np.allclose(features[0], features[2], atol=1e-5), "no more is read than the first three tokens"
+    assert not np.allclose(features[0], features[1], atol=1e-3)
 
 
 # The head.
@@ -226,7 +245,7 @@ def test_heads_come_back_from_their_folders_and_know_what_they_were_made_from(tm
     others = [
         fit_head(x, list(y), encoder="b"),
         fit_head(x, [*y[:-1], 5 - y[-1]], encoder="a"),
-        fit_head(-x, list(y)),
+        fit_head(-x, list(y), encoder="a"),
     ]
     digests = [head.made_from, *(other.made_from for other in others)]
     assert len({*digests}) == 4 and fit_head(x, list(y), encoder="a").made_from == head.made_from

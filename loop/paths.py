@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from rapidfuzz.distance import Levenshtein
@@ -25,6 +26,7 @@ class Solution(NamedTuple):
     """Whether a person vouches for it: it is always kept, and counts in no cap."""
 
 
+@lru_cache(maxsize=2**14)
 def path_of(response: str) -> str:
     """The signature of a solution: its distinct equations in their order; without any, the folded text.
 

@@ -143,7 +143,7 @@ def test_the_same_outcomes_give_the_same_router_in_any_order_and_process() -> No
         "from tests.loop.test_arbitration import *\n"
         "print(as_line(learned_router(outcomes(range(20)), TEACHERS, seed=3)))"
     )
-    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT)
     assert said.stdout.strip() == as_line(router), said.stderr
 

@@ -159,6 +159,7 @@ def on_server(environments: dict[str, Path]) -> dict[str, Callable[[Bout], float
         "plain asyncio": peer(sys.executable, "plain_asyncio.py"),
         "distilabel 1.5.3": peer(environments["distilabel"], "distilabel_client.py"),
         "lm-eval 0.4.13": peer(lm_eval, "lm_eval_client.py", batch=1, concurrent=128),
+        "lm-eval 0.4.13, 64 prompts a request": peer(lm_eval, "lm_eval_client.py", batch=64, concurrent=8),
     }
 
 

@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 from launches import Launcher
+
+hypothesis.settings.register_profile("no clock", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("no clock")
 
 
 @pytest.fixture(scope="session")

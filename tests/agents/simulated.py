@@ -48,6 +48,8 @@ class Law:
     epochs: float = 3.0
     demonstrations: int = 67
     samples: int = 6000
+    alike: float = 0.9
+    """Share of the problems whose samples all come out the same: of a student of 0.35M parameters nearly all do."""
     repeats: float = 0.0
     """What another pass over a row adds, of what the pass before added: 0 where only fresh rows teach."""
 
@@ -144,6 +146,12 @@ class World:
         """How many of so many tries pass."""
         return sum(self.random.random() < rate for _ in range(tries))
 
+    def attempt(self, samples: int, rate: float) -> int:
+        """How many samples of one problem pass."""
+        if self.random.random() < self.law.alike:
+            return samples * self.draws(1, rate)
+        return self.draws(samples, rate)
+
     def brief(self, budget: BudgetLeft | None = None) -> PlanBrief:
         """What the planner is told."""
         levels = len(self.law.starts)
@@ -168,7 +176,7 @@ class World:
         for allotment in plan.allotments:
             level = int(allotment.level or 0)
             rate, tries = self.best.sampled(level), allotment.problems * allotment.samples
-            passed = [self.draws(allotment.samples, rate) for _ in range(allotment.problems)]
+            passed = [self.attempt(allotment.samples, rate) for _ in range(allotment.problems)]
             kept[level] += sum(number > 0 for number in passed)
             counts[level] += tries
             cost = int(tries * tokens_of(level))
@@ -176,7 +184,9 @@ class World:
             tallies.append(Tally(skill=SKILL, level=level, tried=tries, passed=sum(passed), tokens=cost))
         share = {int(c.level or 0): c.share for c in plan.mixture.rehearse}
         self.new = [new + rows for new, rows in zip(self.new, kept, strict=True)]
-        mix = [self.demos[n] + share.get(n, 1.0) * self.old[n] + self.new[n] for n in levels]
+        older = [self.demos[n] + share.get(n, 1.0) * self.old[n] for n in levels]
+        again = max(1, math.ceil(sum(self.new) / sum(older)))
+        mix = [again * older[n] + self.new[n] for n in levels]
         trained = plan.training.epochs * sum(mix[n] * tokens_of(n) for n in levels)
         self.trace.trained += trained
         candidate = self.best.train(mix, self.new, plan.training.epochs)

@@ -182,7 +182,7 @@ HOSTILE = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(HOSTILE, HOSTILE)
 def test_no_malformed_or_hostile_reply_is_believed(once, again):
     talker = Says(lambda question: once if len(question.messages) == 1 else again)

@@ -466,7 +466,7 @@ def said_in(text: str, plan: Plan) -> bool:
     return said["action"] == "plan" and alike(said["plan"], plan.model_dump(mode="json"))
 
 
-@settings(max_examples=150, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(first=hostile_replies(), second=hostile_replies())
 def test_no_hostile_reply_crashes_anything_or_is_believed(first: str, second: str) -> None:
     talker, shelf = Says(lambda _, n: (first, second)[n % 2]), Shelf()

@@ -86,7 +86,7 @@ texts = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(texts, st.sampled_from(["\n\n", "\n", " ", "\n# "]))
 def test_extracts_are_bounded_and_lose_no_word(parts: list[str], glue: str) -> None:
     text = glue.join(parts)

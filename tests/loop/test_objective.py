@@ -745,7 +745,7 @@ def only_refuses(path: Path, content: bytes) -> None:
         str(error).encode()
 
 
-fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 WORDS = """{ } [ ] : ? ! % @ | > ' " = ~ <<: - &a *a !!int yes null .nan -.inf 0x_ 0b_ 1:30.5 1e999 --- ...
 2024-13-01 "\\U00110000" reasoning_gym/ scratch/ ../ /dev/null"""
 SPACES = ["\t", "\n", "\n  ", "\n- ", "\u2028", "\x85", "\x7f", "9" * 400]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agents.briefs import REJECTION_SAMPLING, StrategyBrief
+from agents.writers.catalogue import WRITERS
 
 PRACTICE = "allotments (cell, problems, samples a problem 1 to 64), temperature 0 to 2, keep_per_problem 1 to 64, "
 COMPUTE_MATCHED = StrategyBrief(
@@ -22,5 +23,7 @@ ARBITRATION = StrategyBrief(
     "learned (told from the problem), instructions",
 )
 CATALOGUE: Mapping[str, StrategyBrief] = {
-    brief.name: brief for brief in (REJECTION_SAMPLING, COMPUTE_MATCHED, ARBITRATION)
+    brief.name: brief
+    for brief in (REJECTION_SAMPLING, COMPUTE_MATCHED, ARBITRATION, *WRITERS.values())
+    if brief.name != "magpie"  # needs a talker that goes on with a bare text, and none does yet
 }

@@ -19,10 +19,10 @@ HOUSE = {
     "verifier": ("critic",),
 }  # fmt: skip
 """The words of the house, and the parts that each can play."""
-SCRIPTS = {"orchestrator": "scripted/planner", "critic": "scripted/critic"}
+SCRIPTS = {"orchestrator": "scripted/planner", "critic": "scripted/critic", "challenger": "scripted/challenger"}
 """The script of agents/scripts that can play a part; a sampler may be any scripted student."""
-PARTS = ("orchestrator", "sampler", "critic", "teachers")
-LATER = ("challenger", "weak", "strong", "judge")
+PARTS = ("orchestrator", "sampler", "critic", "challenger", "teachers")
+LATER = ("weak", "strong", "judge")
 """Parts that no strategy needs yet."""
 OPENAI = "https://api.openai.com/v1"
 """Where engine openai asks when no endpoint is written."""

@@ -1,5 +1,6 @@
-"""Contamination: does a training row hold a problem of dev or test? By equality, n-gram, near-duplicate, and for code
-by its syntax tree.
+"""Contamination: does a training row hold a problem of dev or test?
+
+By equality, by n-gram (13 and 8 words), by near-duplicate, and of code by its syntax tree.
 
 What stands in several exam problems is the task's own wording and tells nothing: problems of one generator share all
 but a few numbers or names, and counting the rest as matches would drop most of what such a task can teach.

@@ -52,7 +52,10 @@ def criticise(
             briefs = [_brief(samples[i], critiques[i], typical) for i in passed]
             for i, verdict in zip(passed, _ask_all(critic.judge, briefs, room, bench), strict=True):
                 critiques[i] = _with(critiques[i], verdict)
-    return critiques
+    return [
+        _unjudged(critique) if sample.written else critique
+        for sample, critique in zip(samples, critiques, strict=True)
+    ]
 
 
 def calibrate_critics(samples: Sequence[Sample], room: Room, bench: Bench) -> list[Calibration]:
@@ -121,6 +124,16 @@ def _brief(sample: Sample, critique: Critique, typical: int) -> CriticBrief:
     findings = tuple(Finding(name=c.name, verdict=c.verdict, detail=c.detail) for c in critique.checks)
     return CriticBrief(
         key=sample.id, problem=sample.problem.prompt, response=sample.response, findings=findings, typical=typical
+    )
+
+
+def _unjudged(critique: Critique) -> Critique:
+    """A written text, refused where neither a program nor a critic that is believed has found it good."""
+    good = any(check.verdict == "passed" for check in critique.checks)
+    return (
+        critique
+        if good or not critique.passed
+        else critique.model_copy(update={"passed": False, "reason": "nobody judged it"})
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from loop.grounding import check_grounding
 from loop.labels import verifier_of
@@ -35,6 +36,8 @@ class Judge:
 
     def critique(self, sample: Sample) -> Critique:
         """All checks on a sample; it passes when its answer is right and its working, where checked, holds."""
+        if sample.written:
+            return _written(sample)
         source = self._tasks.sources[sample.problem.source]
         answer = self._answer(sample)
         checks = [answer]
@@ -90,3 +93,11 @@ class Judge:
     def _answers_nothing(self, sample: Sample) -> bool:
         where = self._tasks.sources[sample.problem.source].answer
         return extract_answer(sample.response, where) is None
+
+
+def _written(sample: Sample) -> Critique:
+    """A text that a strategy wrote whole: programs have checked its constraints, where it has any, or nothing yet."""
+    verdict: Literal["passed", "absent"] = "passed" if sample.strategy == "constraints" else "absent"
+    reason = "" if sample.response.strip() else "empty"
+    checks = (Check(name="constraints", verdict=verdict),)
+    return Critique(id=sample.id, passed=not reason, reason=reason, checks=checks)

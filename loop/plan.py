@@ -9,9 +9,11 @@ from agents.catalogue import CATALOGUE
 from agents.orchestrator import ModelOrchestrator
 from agents.purse import FREE
 from agents.replies import Diagnosis, Plan
+from agents.writers.recipes import RECIPES
 from loop.bench import Bench
 from loop.looking import RunLibrary
 from loop.objective import Objective
+from loop.pieces import kinds_at_hand
 from loop.players import talking
 from loop.records import Cell, Round, Spent
 from loop.room import PLAN, Room
@@ -63,6 +65,7 @@ def write_brief(
         samples_per_round=bench.student.settings.samples,
         samplers=tuple(bench.samplers),
         teachers=tuple(bench.teachers),
+        writers=tuple(seat.name for seat in bench.writers),
         catalogue=offered(objective, bench),
     )
 
@@ -74,6 +77,8 @@ def offered(objective: Objective, bench: Bench) -> tuple[StrategyBrief, ...]:
         allowed.discard("compute_matched")
     if len(bench.teachers) < 2:
         allowed.discard("arbitration")
+    at_hand = {*kinds_at_hand(bench), ""} if bench.writers else set()
+    allowed -= {kind for kind, recipe in RECIPES.items() if not recipe.needs & at_hand}
     return tuple(brief for name, brief in CATALOGUE.items() if name in allowed)
 
 

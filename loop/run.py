@@ -24,13 +24,13 @@ from loop.crew import Crew
 from loop.documents import read_documents
 from loop.errors import DamagedRunError, MissingError, ObjectiveError
 from loop.extracts import Extracts
-from loop.files import file_digest, write_atomic
+from loop.files import as_json, file_digest, write_atomic
 from loop.judging import Judge
 from loop.ledger import Ledger
 from loop.needs import resolve_engine
 from loop.objective import Demonstration, Objective, read_demonstrations
 from loop.presets import FULL, LORA, read_preset
-from loop.records import as_json, digest, seed_for
+from loop.records import digest, seed_for
 from loop.room import Room, Screen, verify_files
 from loop.rubric import default_rubric, read_rubric
 from loop.seats import Seat
@@ -112,6 +112,7 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
         planner=None if cast.orchestrator[0].is_word else seat_of(cast.orchestrator[0], objective),
         samplers=_seats(cast.sampler, objective),
         teachers=_seats(cast.teachers or (), objective),
+        writers=tuple(seat_of(player, objective) for player in cast.challenger or ()),
         critics=tuple(seat_of(player, objective) for player in cast.critics),
         rubric=_rubric(objective) if cast.critics else None,
         bar=objective.critic.bar,

@@ -31,11 +31,13 @@ from loop.room import (
     PROBE,
     ROUND,
     SAMPLES,
+    WRITTEN,
     Room,
 )
 from loop.run import Run
 from loop.sample import draw_samples
 from loop.train import make_student, train_control, train_student
+from loop.write import write_pieces
 
 FAILURES_IN_A_ROW = 3
 
@@ -84,7 +86,8 @@ def play_round(run: Run, number: int) -> Round:
     best, best_exam = best_so_far(run)
     earlier, drawn = earlier_examples(run)
     plan = room.once(PLAN, lambda: make_plan(_brief(run, drawn, room), room, bench))
-    samples = room.once(SAMPLES, lambda: draw_samples(plan, best, drawn, room, bench))
+    pieces = room.once(WRITTEN, lambda: write_pieces(plan, drawn, room, bench)) if bench.writers else []
+    samples = room.once(SAMPLES, lambda: draw_samples(plan, pieces, best, drawn, room, bench))
     gauged = room.once(CALIBRATIONS, lambda: calibrate_critics(samples, room, bench)) if bench.critics else []
     critiques = room.once(CRITIQUES, lambda: criticise(samples, gauged, room, bench))
     admissions = room.once(ADMISSIONS, lambda: admit(number, plan, samples, critiques, bench.exams, bench.seed))

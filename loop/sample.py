@@ -5,46 +5,50 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from agents.prompts import Prompt
 from agents.replies import Plan
-from agents.strategies import Allotment, Arbitration, ComputeMatched, RejectionSampling, Strategy
+from agents.strategies import Allotment, Arbitration, ComputeMatched, Practice, Practising, RejectionSampling
 from loop.arbitration import RewardRouter, Router, fixed_router, learned_router
 from loop.bench import Bench
 from loop.compute_match import sample_costs, samples_each
 from loop.earlier import Earlier
-from loop.extracts import sample_prompt
+from loop.pieces import answers_to, texts_of
+from loop.prompting import examples_for, prompt_for
 from loop.rationalise import rationalise_prompt
 from loop.records import Cell, Checkpoint, Problem, Sample, digest
 from loop.room import SAMPLES, Room
 from loop.seats import Draw, Seat
-
-EXTRACTS = 2
-"""Extracts of documents that a prompt quotes at most."""
+from loop.written import Piece
 
 
-def draw_samples(plan: Plan, best: Checkpoint, earlier: Earlier, room: Room, bench: Bench) -> list[Sample]:
-    """What the plan's strategies draw for as many fresh problems as they allot to each cell.
+def draw_samples(
+    plan: Plan, pieces: Sequence[Piece], best: Checkpoint, earlier: Earlier, room: Room, bench: Bench
+) -> list[Sample]:
+    """What the plan's strategies draw for as many fresh problems as they allot to each cell, or for those written.
 
     Problems never drawn come first; in a cell that runs out, those never solved come again. Where a strategy says
-    so, what none of its samples solved is drawn again with the answer as a hint.
+    so, what none of its samples solved is drawn again with the answer as a hint. Written texts are samples already.
     """
     draws: list[Draw] = []
     taken: set[str] = set()
     for place, strategy in enumerate(plan.strategies):
-        draws += _draws(place, strategy, best, earlier, taken, room, bench)
+        if isinstance(strategy, Practice):
+            draws += _draws(place, strategy, best, earlier, taken, room, bench)
+        else:
+            draws.append(answers_to(place, strategy, pieces, earlier, bench.sampler("", best), room, bench))
         taken |= {problem.id for draw in draws for problem in draw.problems.values()}
-    samples = bench.draw(room, SAMPLES, draws, limited=True)
+    given = texts_of(pieces, bench)
+    samples = bench.draw(room, SAMPLES, draws, limited=True, given=given)
     again = [
         _rationalise(place, strategy, [s for s in samples if s.place == place], best, room, bench)
         for place, strategy in enumerate(plan.strategies)
         if isinstance(strategy, RejectionSampling) and strategy.rationalise
     ]
-    return bench.draw(room, SAMPLES, [*draws, *again], limited=True) if again else samples
+    return bench.draw(room, SAMPLES, [*draws, *again], limited=True, given=given) if again else samples
 
 
 def _draws(
     place: int,
-    strategy: Strategy,
+    strategy: Practising,
     best: Checkpoint,
     earlier: Earlier,
     taken: Collection[str],
@@ -73,14 +77,14 @@ def _router(strategy: Arbitration, earlier: Earlier, bench: Bench) -> Router:
 
 
 def _draw(
-    place: int, strategy: Strategy, sampler: Seat, counts: Sequence[tuple[Problem, int]], room: Room, bench: Bench
+    place: int, strategy: Practising, sampler: Seat, counts: Sequence[tuple[Problem, int]], room: Room, bench: Bench
 ) -> Draw:
     who = strategy.players[1:] and (sampler.name,)  # where one model draws, its rows go by the problem alone
     problems: dict[str, Problem] = {}
     prompts: dict[str, str] = {}
     template = ""
     for problem, count in counts:
-        prompt = _prompt(problem, strategy, sampler, bench)
+        prompt = prompt_for(problem, sampler, strategy.instructions, bench)
         template = prompt.digest
         for number in range(count):
             key = digest("sample", room.name, place, *who, problem.id, number)
@@ -103,7 +107,7 @@ def _rationalise(
             problem.prompt,
             problem.answer,
             place=bench.tasks.sources[problem.source].answer,
-            examples=bench.examples_for(problem),
+            examples=examples_for(problem, bench),
             instructions=strategy.instructions,
         )
         template = prompt.digest
@@ -112,20 +116,6 @@ def _rationalise(
             problems[key], prompts[key] = problem, prompt.text
     sampler = bench.sampler(strategy.sampler, best)
     return Draw(sampler, problems, prompts, template, strategy.temperature, strategy.kind, place, hinted=True)
-
-
-def _prompt(problem: Problem, strategy: Strategy, sampler: Seat, bench: Bench) -> Prompt:
-    """What the sampler is told: the student the bare problem, as it is trained on; any other model how to answer."""
-    if sampler.name == "student":
-        return Prompt(problem.prompt, "")
-    seed = bench.seed_for("extracts", problem.id)
-    return sample_prompt(
-        problem.prompt,
-        place=bench.tasks.sources[problem.source].answer,
-        examples=bench.examples_for(problem),
-        instructions=strategy.instructions,
-        extracts=bench.extracts.nearest(problem.prompt, EXTRACTS, seed) if bench.extracts else (),
-    )
 
 
 def _problems(

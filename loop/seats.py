@@ -60,6 +60,7 @@ def cost_of(samples: Sequence[Sample], samplers: Mapping[str, Seat]) -> Spent:
     """What the samples cost, by who drew each."""
     drawn: dict[str, list[Sample]] = {}
     for sample in samples:
-        drawn.setdefault(samplers[sample.id].name, []).append(sample)
+        if not sample.written:  # who writes talks: that cost stands with the talks
+            drawn.setdefault(samplers[sample.id].name, []).append(sample)
     by_name = {sampler.name: sampler for sampler in samplers.values()}
     return sum((by_name[name].cost(rows) for name, rows in drawn.items()), Spent())

@@ -24,7 +24,8 @@ from loop.arbitration import (
     keep_best,
     learned_router,
 )
-from loop.records import Problem, as_line, digest
+from loop.files import as_line
+from loop.records import Problem, digest
 
 ROOT = Path(__file__).parents[2]
 TEACHERS = ("algebra", "cooking", "history")

@@ -47,6 +47,11 @@ def longest_run(flags):
 """
 
 
+def humaneval() -> list[str]:
+    problems = map(json.loads, gzip.decompress(HUMANEVAL.read_bytes()).splitlines())
+    return [problem["prompt"] + problem["canonical_solution"] for problem in problems]
+
+
 class Renaming(ast.NodeTransformer):
     """All names that a solution binds, replaced; its docstrings dropped."""
 
@@ -122,8 +127,7 @@ def test_what_is_no_code_is_passed_over() -> None:
 @pytest.mark.skipif(not HUMANEVAL.exists(), reason="HumanEval is not beside the checkout")
 def test_renamed_variables_in_a_test_solution() -> None:
     """mechanisms §3: n-gram passes it, AST match flags it. All of HumanEval that is long enough to say something."""
-    problems = [json.loads(line) for line in gzip.open(HUMANEVAL, "rt", encoding="utf-8")]
-    solutions = [p["prompt"] + p["canonical_solution"] for p in problems]
+    solutions = humaneval()
     long = [s for s in solutions if subtrees(s).total() >= LONG_ENOUGH]
     assert len(long) >= 0.6 * len(solutions)
     by_words, by_tree = Exams(solutions), Exams((), long)
@@ -140,8 +144,7 @@ def test_renamed_variables_in_a_test_solution() -> None:
 @pytest.mark.skipif(not HUMANEVAL.exists(), reason="HumanEval is not beside the checkout")
 def test_functions_of_the_same_making_are_no_match() -> None:
     """Each half of HumanEval against the other: the most alike clean code that there is."""
-    problems = [json.loads(line) for line in gzip.open(HUMANEVAL, "rt", encoding="utf-8")]
-    solutions = [p["prompt"] + p["canonical_solution"] for p in problems]
+    solutions = humaneval()
     flagged = 0
     for exam, other in ((solutions[::2], solutions[1::2]), (solutions[1::2], solutions[::2])):
         held = ExamCode(exam)

@@ -42,7 +42,7 @@ def questions(name: str) -> list[str]:
 
 @cache
 def solutions() -> list[str]:
-    problems = map(json.loads, gzip.open(DATA / "humaneval.jsonl.gz", "rt", encoding="utf-8"))
+    problems = map(json.loads, gzip.decompress((DATA / "humaneval.jsonl.gz").read_bytes()).splitlines())
     return [problem["prompt"] + problem["canonical_solution"] for problem in problems]
 
 

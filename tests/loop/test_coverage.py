@@ -20,8 +20,9 @@ from loop.coverage import (
     marked_equations_hold,
     sampling_quality,
 )
+from loop.files import as_line
 from loop.paths import path_of
-from loop.records import Critique, Problem, Sample, as_line, digest
+from loop.records import Critique, Problem, Sample, digest
 from loop.verifiers import Check, check_answer
 
 SOLUTIONS = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_model_solutions.jsonl"

@@ -62,7 +62,9 @@ def test_a_cap_a_problem() -> None:
     samples = [sample(problem, f"way {n}") for n in range(4) for problem in ("one", "two")]
     assert Counter(decide(samples, keep=3)) == {"": 6, "over the cap": 2}
     assert Counter(decide(samples)) == {"": 2, "over the cap": 6}
-    assert Counter(decide(samples, keep=3, failed=[0])) == {"": 6, "over the cap": 1}, "a failed sample takes no place"
+    assert Counter(decide(samples, keep=3, failed=[0])) == {"": 6, "over the cap": 1}, (
+        "a failed sample takes no place"
+    )
 
 
 def test_same_equations_in_two_wordings_are_one_row() -> None:

@@ -93,7 +93,7 @@ def test_of_several_the_most_alike_is_shown() -> None:
 
 
 def test_a_shared_format_makes_no_twins() -> None:
-    """Distinct problems of a generator each, with their answers; and one with long instructions, told what they are."""
+    """Distinct problems of a generator each, with answers; and one with long instructions, told what they are."""
     short = of_generator("chain_sum", 600, min_terms=2, max_terms=8, min_digits=1, max_digits=1)
     for texts in (short, of_generator("leg_counting", 300), of_generator("family_relationships", 300)):
         assert set(sift(Novelty(), *texts)) == {None}

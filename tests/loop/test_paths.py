@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from rapidfuzz.distance import Levenshtein
 
+from loop.files import as_line
 from loop.paths import Archive, Solution, keep_paths, path_of
 from loop.rationalise import mentions_hint, rationalise_prompt
-from loop.records import Example, as_line
+from loop.records import Example
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 DUCKS = "Janet's ducks lay 16 eggs per day. She eats three for breakfast and bakes four. How many are left?"

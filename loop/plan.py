@@ -7,10 +7,10 @@ from collections.abc import Collection
 from agents.briefs import BudgetLeft, CellBrief, PlanBrief, RoundBrief, StrategyBrief, Tally
 from agents.catalogue import CATALOGUE
 from agents.orchestrator import ModelOrchestrator
-from agents.purse import FREE
 from agents.replies import Diagnosis, Plan
 from agents.writers.recipes import RECIPES
 from loop.bench import Bench
+from loop.compute_match import cost_unit
 from loop.looking import RunLibrary
 from loop.objective import Objective
 from loop.pieces import kinds_at_hand
@@ -73,18 +73,14 @@ def write_brief(
 def offered(objective: Objective, bench: Bench) -> tuple[StrategyBrief, ...]:
     """The strategies that the objective allows and the cast can play."""
     allowed = set(objective.strategies.allow or CATALOGUE) - set(objective.strategies.deny)
-    if len(bench.samplers) < 2 or not all(_is_costed(seat) for seat in bench.samplers.values()):
+    student = Seat(name="student", engine="", model="", parameters=1)
+    if len(bench.samplers) < 2 or not cost_unit(seat or student for seat in bench.samplers.values()):
         allowed.discard("compute_matched")
     if len(bench.teachers) < 2:
         allowed.discard("arbitration")
     at_hand = {*kinds_at_hand(bench), ""} if bench.writers else set()
     allowed -= {kind for kind, recipe in RECIPES.items() if not recipe.needs & at_hand}
     return tuple(brief for name, brief in CATALOGUE.items() if name in allowed)
-
-
-def _is_costed(seat: Seat | None) -> bool:
-    """Whether what a sampler's samples cost is known: its size, or its prices. The student's size is."""
-    return seat is None or bool(seat.parameters) or seat.prices != FREE
 
 
 def dev_shares(tasks: Tasks) -> dict[Cell, float]:

@@ -64,7 +64,7 @@ class Problem(Record):
     source: int
     """Index of its source in the list it was drawn from."""
     origin: tuple[int, int]
-    """(seed of the generator, index in it); for a file (0, line number); for a written one (0, 0)."""
+    """(seed of the generator, index in it); of a file (0, line number); of a written one (0, 0)."""
     author: str = ""
     """The strategy that wrote it; its `answer` is then "" until independent samples agree on one."""
     parent: str = ""

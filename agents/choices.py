@@ -70,7 +70,7 @@ def _check_strategy(where: str, strategy: Strategy, cells: dict[Key, CellBrief],
     if strategy.kind not in names:
         raise ValueError(f"{where}.kind: {strategy.kind} is not allowed here; choose from {', '.join(names)}")
     if not isinstance(strategy, Practice):
-        _offered(f"{where}.writer", (strategy.writer,) if strategy.writer else (), brief.writers)
+        _offered(f"{where}.writer", strategy.players, brief.writers)
         return
     known = brief.teachers if isinstance(strategy, Arbitration) else brief.samplers
     _offered(f"{where}.{strategy.named_in}", strategy.players, known)

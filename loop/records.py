@@ -66,9 +66,8 @@ class Problem(Record):
     origin: tuple[int, int]
     """(seed of the generator, index in it); of a file (0, line number); of a written one (0, 0)."""
     author: str = ""
-    """The strategy that wrote it; its `answer` is then "" until independent samples agree on one."""
+    """The strategy that wrote it, from `parent`; its `answer` is then "" until independent samples agree on one."""
     parent: str = ""
-    """Id of what it was written from."""
 
     @property
     def cell(self) -> Cell:
@@ -104,13 +103,13 @@ class Critique(Record):
     id: str
     passed: bool
     reason: str
-    """Why it did not pass: empty, cut off, no agreement, no answer, wrong answer, wrong working, tells of its
-    hint, refused by a critic, nobody judged it; else ""."""
+    """Why not: empty, cut off, no agreement, no answer, wrong answer, wrong working, tells of its hint, refused by a
+    critic, nobody judged it; else ""."""
     checks: tuple[Check, ...]
     false_positive: bool | None = None
     """Of a passed one, whether a check outside the decision finds its working unsound; None where it sees none."""
     score: float | None = None
-    """What the last critic that was asked gave it, 0 to 1; None where none was."""
+    """Of the last critic that was asked, 0 to 1; None where none was."""
     template: str = ""
     """Digest of the last critic's prompt; "" where none was asked."""
 

@@ -33,6 +33,11 @@ class Writing(Kept):
     writer: Annotated[str, Field(max_length=200)] = ""
     """Who writes, by name; "" is the first who may."""
 
+    @property
+    def players(self) -> tuple[str, ...]:
+        """Who writes, where the plan names them."""
+        return (self.writer,) if self.writer else ()
+
 
 class Paired(Writing):
     """What all strategies say that draw a topic and an audience; no pair is drawn twice."""

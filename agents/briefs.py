@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from agents.replies import Diagnosis, Level, Plan
+from agents.replies import Diagnosis, Plan
+from agents.strategies import Level
 
 
 class Brief(BaseModel):
@@ -84,7 +85,8 @@ REJECTION_SAMPLING = StrategyBrief(
     "gives none, a cell that always passes teaches little",
     costs="problems x samples x the cell's tokens a sample, and the rows kept are trained on for every epoch",
     settings="allotments (cell, problems, samples a problem 1 to 64), temperature 0 to 2, keep_per_problem 1 to 64, "
-    "sampler, instructions (a text before each problem, for samplers that are chat models)",
+    "sampler, rationalise (true: a problem that no sample solved is tried once more with its answer as a hint; for "
+    "samplers that can take a hint), instructions (a text before each problem, for samplers that are chat models)",
 )
 """The strategy that every objective has."""
 
@@ -107,6 +109,10 @@ class PlanBrief(Brief):
     """The strategies that the objective allows."""
     samplers: tuple[str, ...] = ()
     """Names of the models that may draw, the usual one first."""
+    teachers: tuple[str, ...] = ()
+    """Names of the models among which problems may be arbitrated."""
+    writers: tuple[str, ...] = ()
+    """Names of the models that may write new problems and texts, the usual one first."""
     methods: tuple[str, ...] = ("sft",)
     """Training methods that the objective allows."""
 

@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 from agents.briefs import CellBrief, PlanBrief
-from agents.replies import Proposal, RejectionSampling
+from agents.replies import Proposal, Strategy
+from agents.strategies import Arbitration, Practice
 from agents.uniform import Key, name_of
 
 MORE_SAMPLES = 2
 """How many times the samples of an ordinary round a plan may draw."""
+VOTES = 5
+"""Samples by which a written problem is labelled: what it counts for in a plan."""
 MORE_EPOCHS = 4.0
 """How many times the epochs of an ordinary round it may train for."""
 
@@ -45,8 +48,8 @@ def check_plan(plan: Proposal, brief: PlanBrief) -> None:
         raise ValueError("strategies: none is there; write one with an allotment for each cell to practise")
     for place, strategy in enumerate(plan.strategies):
         _check_strategy(f"strategies.{place}", strategy, cells, brief)
-    recipes = [strategy.model_copy(update={"allotments": ()}) for strategy in plan.strategies]
-    _once("strategies", [recipe.model_dump_json() for recipe in recipes], "put the allotments of both into one")
+    recipes = [strategy.model_dump_json(exclude={"allotments", "count"}) for strategy in plan.strategies]
+    _once("strategies", recipes, "put both into one")
     if plan.strategies:
         _check_amounts(plan, cells, brief)
     _once("mixture.rehearse", [_named((c.skill, c.level)) for c in plan.mixture.rehearse], "write each cell once")
@@ -62,37 +65,50 @@ def check_plan(plan: Proposal, brief: PlanBrief) -> None:
             )
 
 
-def _check_strategy(where: str, strategy: RejectionSampling, cells: dict[Key, CellBrief], brief: PlanBrief) -> None:
+def _check_strategy(where: str, strategy: Strategy, cells: dict[Key, CellBrief], brief: PlanBrief) -> None:
     names = [offered.name for offered in brief.catalogue]
     if strategy.kind not in names:
         raise ValueError(f"{where}.kind: {strategy.kind} is not allowed here; choose from {', '.join(names)}")
-    if strategy.sampler and strategy.sampler not in brief.samplers:
-        known = ", ".join(brief.samplers)
-        raise ValueError(
-            f"{where}.sampler: there is no {_cut(strategy.sampler)}; "
-            + (f'choose from {known}, or write "" for the first' if known else 'write ""')
-        )
+    if not isinstance(strategy, Practice):
+        _offered(f"{where}.writer", strategy.players, brief.writers)
+        return
+    known = brief.teachers if isinstance(strategy, Arbitration) else brief.samplers
+    _offered(f"{where}.{strategy.named_in}", strategy.players, known)
     keys: list[Key] = [(allotment.skill, allotment.level) for allotment in strategy.allotments]
     for key in keys:
         _known(f"{where}.allotments", key, cells)
     _once(f"{where}.allotments", [_named(key) for key in keys], "write each cell once")
 
 
+def _offered(where: str, names: Sequence[str], known: Sequence[str]) -> None:
+    _once(where, names, "write each once")
+    for name in names:
+        if name not in known:
+            mend = f"choose from {', '.join(known)}" if known else "none is offered"
+            raise ValueError(f"{where}: there is no {_cut(name)}; {mend}")
+
+
 def _check_amounts(plan: Proposal, cells: dict[Key, CellBrief], brief: PlanBrief) -> None:
     problems: Counter[Key] = Counter()
     samples: Counter[Key] = Counter()
-    for allotment in (allotment for strategy in plan.strategies for allotment in strategy.allotments):
-        problems[allotment.skill, allotment.level] += allotment.problems
-        samples[allotment.skill, allotment.level] += allotment.problems * allotment.samples
-    if not samples.total():
+    written = 0
+    for strategy in plan.strategies:
+        if not isinstance(strategy, Practice):
+            written += VOTES * strategy.count
+            continue
+        for allotment in strategy.allotments:
+            key = (allotment.skill, allotment.level)
+            problems[key] += allotment.problems
+            samples[key] += allotment.problems * allotment.samples * strategy.weight
+    if not samples.total() and not written:
         raise ValueError("strategies: no problem is sampled; give at least one cell more than 0 problems")
     for key, count in problems.items():
         left = cells[key].left
         if left is not None and count > left:
             raise ValueError(f"strategies: {_named(key)} has {left} problems left; ask for no more than these")
-    if samples.total() > most_samples(brief):
+    if (total := samples.total() + written) > most_samples(brief):
         raise ValueError(
-            f"strategies: {samples.total()} samples are too many; a plan may draw {most_samples(brief)},"
+            f"strategies: {total} samples are too many; a plan may draw {most_samples(brief)},"
             f" an ordinary round draws {brief.samples_per_round}"
         )
     each = tokens_a_sample(brief)

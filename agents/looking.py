@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol
 from pydantic import BaseModel, Field
 
 from agents.briefs import Brief, Tally
-from agents.replies import Level, Reply
+from agents.strategies import Level, Reply
 from agents.talk import quoted
 
 MOST_SHOWN = 3000

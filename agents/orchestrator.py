@@ -16,8 +16,9 @@ from agents.briefs import Evidence, PlanBrief, RoundBrief, Tally
 from agents.choices import check_plan, most_epochs, most_samples, tokens_a_sample
 from agents.looking import Failures, Library, Look, Seen, look_up, quotation
 from agents.prompts import Prompt, render
-from agents.replies import Diagnosis, Plan, Proposal, Reply
+from agents.replies import Diagnosis, Plan, Proposal, Strategy
 from agents.rules import Rules
+from agents.strategies import Practice, Reply
 from agents.talk import Message, Question, Talker, Unreachable, Unusable, ask_for
 from agents.uniform import Key, name_failures
 
@@ -206,16 +207,22 @@ def _round(past: RoundBrief, brief: PlanBrief, whole: bool) -> dict[str, Any]:
     told |= {
         "hypothesis": past.plan.hypothesis, "answers": past.plan.answers[:MOST_MODES],
         "strategies": [
-            strategy.model_dump(exclude={"allotments"})
-            | {"samples": sum(a.problems * a.samples for a in strategy.allotments),
-               "allotments": [f"{a.skill} {a.level}: {a.problems} x {a.samples}" for a in strategy.allotments[:40]]}
-            for strategy in past.plan.strategies[:8]
+            _strategy(strategy) for strategy in past.plan.strategies[:8]
         ],
         "newest": past.plan.mixture.newest, "training": past.plan.training.model_dump(),
         "examples_kept": past.examples_kept, "tokens_sampled": past.tokens_sampled,
         "tokens_trained": past.tokens_trained, "usd": past.usd,
     }  # fmt: skip
     return told if brief.budget.seconds is None else told | {"minutes": round(past.seconds / 60, 1)}
+
+
+def _strategy(strategy: Strategy) -> dict[str, Any]:
+    if not isinstance(strategy, Practice):
+        return strategy.model_dump()
+    return strategy.model_dump(exclude={"allotments"}) | {
+        "samples": sum(a.problems * a.samples for a in strategy.allotments),
+        "allotments": [f"{a.skill} {a.level}: {a.problems} x {a.samples}" for a in strategy.allotments[:40]],
+    }
 
 
 def _said(turn: Turn | PlanTurn) -> Look | PlanTurn:

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Discriminator, Field, Tag
 
-Level = int | str | None
-
-
-class Reply(BaseModel):
-    """Base of all replies: frozen, and a key that is not declared is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from agents.strategies import Allotment, Arbitration, ComputeMatched, Level, Practice, RejectionSampling, Reply
+from agents.writers.settings import AnyWriting
 
 
-class Allotment(Reply):
-    """What one skill × level cell gets from a strategy: fresh problems, and samples of each."""
-
-    skill: str
-    level: Level = None
-    problems: Annotated[int, Field(ge=0, le=1_000_000)]
-    samples: Annotated[int, Field(ge=1, le=64)] = 1
+def _kind(value: Any) -> Any:
+    """A strategy that names no kind is the plain one; all that write are told apart further on."""
+    kind = value.get("kind", "rejection_sampling") if isinstance(value, dict) else getattr(value, "kind", None)
+    return kind if kind in ("rejection_sampling", "compute_matched", "arbitration") else "writing"
 
 
-class RejectionSampling(Reply):
-    """Draw samples from the sampler and keep what every verifier passes (STaR, RFT, ReST-EM)."""
-
-    kind: Literal["rejection_sampling"] = "rejection_sampling"
-    allotments: tuple[Allotment, ...]
-    temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
-    keep_per_problem: Annotated[int, Field(ge=1, le=64)] = 1
-    instructions: Annotated[str, Field(max_length=2000)] = ""
-    """What stands before each problem, for samplers that are chat models; "" adds nothing."""
-    sampler: Annotated[str, Field(max_length=200)] = ""
-    """Who draws: one of the brief's samplers; "" is the first of them."""
+Strategy = Annotated[
+    Annotated[RejectionSampling, Tag("rejection_sampling")]
+    | Annotated[ComputeMatched, Tag("compute_matched")]
+    | Annotated[Arbitration, Tag("arbitration")]
+    | Annotated[AnyWriting, Tag("writing")],
+    Discriminator(_kind),
+]
+"""How training rows come about: by samples for the objective's problems, or by what a model writes."""
 
 
 class CellShare(Reply):
@@ -50,6 +39,8 @@ class Mixture(Reply):
 
     newest: Annotated[float, Field(gt=0, le=0.5)] = 0.5
     """Largest share of the mix that rows of this round may have."""
+    anchor: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Least share of the mix that the demonstrations have: they are repeated until they do."""
     rehearse: tuple[CellShare, ...] = ()
     """Cells whose earlier rows are only partly rehearsed; a cell not named is taken whole."""
 
@@ -69,9 +60,14 @@ class Proposal(Reply):
     hypothesis: Annotated[str, Field(min_length=1, max_length=4000)]
     answers: tuple[str, ...] = ()
     """Names of the failure modes of the last diagnosis that this plan acts on."""
-    strategies: tuple[RejectionSampling, ...]
+    strategies: tuple[Strategy, ...]
     mixture: Mixture = Mixture()
     training: TrainingChoice = TrainingChoice()
+
+    @property
+    def allotments(self) -> tuple[Allotment, ...]:
+        """What the cells get from all strategies together; a cell may stand there several times."""
+        return tuple(a for strategy in self.strategies if isinstance(strategy, Practice) for a in strategy.allotments)
 
 
 class Plan(Proposal):

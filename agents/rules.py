@@ -18,17 +18,9 @@ from dataclasses import dataclass
 from itertools import pairwise, repeat, takewhile
 
 from agents.briefs import Evidence, PlanBrief
-from agents.replies import (
-    Allotment,
-    CellShare,
-    Diagnosis,
-    FailureMode,
-    Mixture,
-    Plan,
-    RejectionSampling,
-    TrainingChoice,
-)
+from agents.replies import CellShare, Diagnosis, FailureMode, Mixture, Plan, TrainingChoice
 from agents.standings import Standing, one_of, rate_of, standings
+from agents.strategies import Allotment, RejectionSampling
 from agents.uniform import (
     SAMPLES_EACH,
     Key,

@@ -176,8 +176,8 @@ def _rows_kept(history: Sequence[RoundBrief]) -> dict[Key, float]:
     """Rows of earlier rounds by cell: at most one a problem, scaled to what each round kept in all."""
     kept = []
     for past in history:
-        strategies = past.plan.strategies if past.plan else ()
-        each = {(a.skill, a.level): a.samples for strategy in strategies for a in strategy.allotments}
+        allotments = past.plan.allotments if past.plan else ()
+        each = {(a.skill, a.level): a.samples for a in allotments}
         rows = []
         for tally in past.samples:
             tries = each.get(key_of(tally), 1)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from agents.briefs import CellBrief, Evidence, PlanBrief
-from agents.replies import Allotment, Diagnosis, FailureMode, Level, Plan, RejectionSampling, TrainingChoice
+from agents.replies import Diagnosis, FailureMode, Plan, TrainingChoice
+from agents.strategies import Allotment, Level, RejectionSampling
 
 Key = tuple[str, Level]
 Kind = Literal["no answer", "cut off", "wrong step", "wrong answer", "wrong format"]

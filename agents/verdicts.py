@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from agents.briefs import Brief
-from agents.replies import Reply
+from agents.strategies import Reply
 
 Said = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"\S")]
 """A reason: never empty."""

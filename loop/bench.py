@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,10 @@ from loop.jobs import DrawJob, Drawn, Trained
 from loop.judging import Judge
 from loop.objective import Demonstration
 from loop.presets import Architecture, TrainSettings
-from loop.records import Cell, Checkpoint, Problem, Record, Sample, Spent, digest, seed_for
+from loop.records import Checkpoint, Problem, Record, Sample, Spent, seed_for
 from loop.room import Room, Stage
 from loop.seats import Draw, Seat, cost_of
 from loop.tasks import Tasks
-
-EXAMPLES = 2
-"""Demonstrations in the prompt of a sampler that is not the student."""
 
 
 class Student(Record):
@@ -40,16 +37,6 @@ class Student(Record):
     settings: TrainSettings
     architecture: Architecture | None
     max_new_tokens: int
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """Practice prompts, folded, of the rounds before this one."""
-
-    seen: Collection[str] = ()
-    """All that were put to the sampler."""
-    solved: Collection[str] = ()
-    """Those with an example that was admitted."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +61,12 @@ class Bench:
     """Who plans where no model does, and names the failure modes of a probe."""
     planner: Seat | None = None
     """The orchestrator that is a model."""
-    samplers: Mapping[str, Seat | None] = field(default_factory=lambda: {"student": None})
+    samplers: dict[str, Seat | None] = field(default_factory=lambda: {"student": None})
     """Who may draw samples, by name, the first of the cast first; None is the student as it is."""
+    teachers: dict[str, Seat | None] = field(default_factory=dict)
+    """Among whom problems are arbitrated, by name."""
+    writers: tuple[Seat, ...] = ()
+    """Who may write new problems and texts."""
     critics: tuple[Seat, ...] = ()
     """Models that judge what the verifiers let through."""
     rubric: Rubric | None = None
@@ -96,29 +87,32 @@ class Bench:
             parameters=checkpoint.parameters, max_new_tokens=self.student.max_new_tokens,
         )  # fmt: skip
 
-    def examples_for(self, problem: Problem) -> tuple[Demonstration, ...]:
-        """The demonstrations that show a sampler how to answer: of the problem's cell if there are any, else of its
-        skill, else any; the same for every problem of a cell, so that an endpoint can keep the prompt's beginning.
-        """
-        rows = sorted(self.demonstrations, key=lambda row: digest(row.prompt, row.response))
-        cell = [row for row in rows if Cell(row.skill or "", row.level) == problem.cell]
-        skill = [row for row in rows if row.skill == problem.skill]
-        return tuple((cell or skill or rows)[:EXAMPLES])
-
     def sampler(self, name: str, best: Checkpoint) -> Seat:
-        """A sampler of the cast by its name; "" is the first."""
-        return self.samplers[name or next(iter(self.samplers))] or self.student_of(best)
+        """A sampler or teacher of the cast by its name; "" is the first sampler."""
+        return (self.samplers | self.teachers)[name or next(iter(self.samplers))] or self.student_of(best)
+
+    def writer(self, name: str) -> Seat:
+        """Who writes new problems and texts, by name; "" is the first of them."""
+        return next(seat for seat in self.writers if name in ("", seat.name))
 
     def draw(
-        self, room: Room, stage: Stage[list[Sample]], draws: Sequence[Draw], limited: bool = False
+        self,
+        room: Room,
+        stage: Stage[list[Sample]],
+        draws: Sequence[Draw],
+        limited: bool = False,
+        given: Sequence[Sample] = (),
     ) -> list[Sample]:
         """One sample for each key, those of an earlier launch kept, in the stage's growing file.
 
         Args: limited: whether the budget may end it early; what was held back from the start it does not end.
+        given: samples that nobody has to draw, which come first.
 
         Raises: BudgetSpent when a limit ends it early; what was drawn stays and counts.
         """
         rows = room.rows(stage)
+        done = {sample.id for sample in read_rows(rows.path, Sample)} if given else set()
+        rows.append([sample for sample in given if sample.id not in done])
         rows.close()
         owed = {key: what.sampler for what in draws for key in what.problems}
         engine_seconds, peak_bytes = 0.0, 0
@@ -130,8 +124,9 @@ class Bench:
             if drawn.result.stopped:
                 raise BudgetSpent(drawn.result.stopped)
         samples = read_rows(rows.path, Sample)
-        if len(samples) != len(owed) or {sample.id for sample in samples} != owed.keys():
-            raise StageError(f"{rows.path}: {len(samples)} rows for {len(owed)} requests")
+        wanted = owed.keys() | {sample.id for sample in given}
+        if len(samples) != len(wanted) or {sample.id for sample in samples} != wanted:
+            raise StageError(f"{rows.path}: {len(samples)} rows for {len(wanted)} requests")
         return samples
 
     def _draw_owed(
@@ -170,6 +165,8 @@ class Bench:
             rows=str(room.folder / stage.file),
             problems=what.problems,
             strategy=what.strategy,
+            place=what.place,
+            hinted=what.hinted,
             sampler=sampler.name,
             template=what.template,
             limits=limits,

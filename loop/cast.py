@@ -14,11 +14,15 @@ from agents.purse import FREE
 from agents.purse import Prices as Tariff
 from loop.sources import Settings, Text, mistake
 
-HOUSE = {"rules": "orchestrator", "uniform": "orchestrator", "student": "sampler", "verifier": "critic"}
-"""The words of the house, and the part that each can play."""
-SCRIPTS = {"orchestrator": "scripted/planner", "critic": "scripted/critic"}
+HOUSE = {
+    "rules": ("orchestrator",), "uniform": ("orchestrator",), "student": ("sampler", "teachers"),
+    "verifier": ("critic",),
+}  # fmt: skip
+"""The words of the house, and the parts that each can play."""
+SCRIPTS = {"orchestrator": "scripted/planner", "critic": "scripted/critic", "challenger": "scripted/challenger"}
 """The script of agents/scripts that can play a part; a sampler may be any scripted student."""
-LATER = ("challenger", "weak", "strong", "judge", "teachers")
+PARTS = ("orchestrator", "sampler", "critic", "challenger", "teachers")
+LATER = ("weak", "strong", "judge")
 """Parts that no strategy needs yet."""
 OPENAI = "https://api.openai.com/v1"
 """Where engine openai asks when no endpoint is written."""
@@ -200,12 +204,12 @@ class Cast(Settings):
     @property
     def everyone(self) -> tuple[Player, ...]:
         """All players there are."""
-        return self.orchestrator + self.sampler + self.critic
+        return tuple(player for part in PARTS for player in getattr(self, part) or ())
 
     def models(self) -> Iterator[tuple[str, int, Player]]:
         """Every player that is a model of its own, with its part and its place there."""
-        for part in ("orchestrator", "sampler", "critic"):
-            yield from ((part, i, p) for i, p in enumerate(getattr(self, part)) if not p.is_word)
+        for part in PARTS:
+            yield from ((part, i, p) for i, p in enumerate(getattr(self, part) or ()) if not p.is_word)
 
     @field_validator("*")
     @classmethod
@@ -215,10 +219,10 @@ class Cast(Settings):
             return None
         if part in LATER:
             raise mistake("is not available yet; take the key out")
-        words = " or ".join(word for word, of in HOUSE.items() if of == part)
+        words = " or ".join(word for word, parts in HOUSE.items() if part in parts)
         for i, player in enumerate(players):
             script = SCRIPTS.get(part, player.model)
-            if HOUSE.get(player.model, part) != part:
+            if part not in HOUSE.get(player.model, (part,)):
                 raise mistake(f"cannot play {part}; write {words}, or a model", i)
             if player.model.startswith("scripted/") and player.model != script:
                 raise mistake(f"is no script for {part}; write {script}", i)

@@ -18,6 +18,7 @@ from loop.bench import Bench
 from loop.calibration import Calibration, as_check, calibrate, hold, hold_pair
 from loop.gold import draw_trials, gold_of
 from loop.judging import Judge
+from loop.labels import labelled
 from loop.players import talking
 from loop.records import Critique, Sample, digest
 from loop.room import CALIBRATIONS, CRITIQUES, Room, Screen
@@ -51,7 +52,10 @@ def criticise(
             briefs = [_brief(samples[i], critiques[i], typical) for i in passed]
             for i, verdict in zip(passed, _ask_all(critic.judge, briefs, room, bench), strict=True):
                 critiques[i] = _with(critiques[i], verdict)
-    return critiques
+    return [
+        _unjudged(critique) if sample.written else critique
+        for sample, critique in zip(samples, critiques, strict=True)
+    ]
 
 
 def calibrate_critics(samples: Sequence[Sample], room: Room, bench: Bench) -> list[Calibration]:
@@ -95,7 +99,7 @@ def _critics(talker: Talker, rubric: Rubric | None) -> tuple[Critic, ...]:
 
 def _verify(samples: Sequence[Sample], judge: Judge, screen: Screen) -> list[Critique]:
     critiques = []
-    for done, sample in enumerate(samples, 1):
+    for done, sample in enumerate(labelled(samples, judge.places), 1):
         critiques.append(judge.critique(sample))
         if done % 200 == 0:
             screen.progress(done, len(samples), "verifying")
@@ -123,6 +127,16 @@ def _brief(sample: Sample, critique: Critique, typical: int) -> CriticBrief:
     )
 
 
+def _unjudged(critique: Critique) -> Critique:
+    """A written text, refused where neither a program nor a critic that is believed has found it good."""
+    good = any(check.verdict == "passed" for check in critique.checks)
+    return (
+        critique
+        if good or not critique.passed
+        else critique.model_copy(update={"passed": False, "reason": "nobody judged it"})
+    )
+
+
 def _with(critique: Critique, verdict: Verdict) -> Critique:
     check = as_check(verdict)
     refused = check.verdict == "failed"
@@ -131,6 +145,7 @@ def _with(critique: Critique, verdict: Verdict) -> Critique:
             "checks": (*critique.checks, check),
             "passed": not refused,
             "reason": "refused by a critic" if refused else "",
+            "score": verdict.score,
             "template": verdict.prompt,
         }
     )

@@ -3,43 +3,113 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from agents.replies import Mixture, Plan
+from agents.replies import Mixture, Plan, Strategy
+from agents.strategies import Arbitration
+from loop.arbitration import Answered, keep_best
 from loop.contamination import Exams
 from loop.objective import Demonstration
+from loop.paths import Solution, keep_paths
 from loop.records import Admission, Cell, Critique, Example, Sample, digest
 from loop.tasks import folded
 
 
 def admit(
-    round_number: int, plan: Plan, samples: Sequence[Sample], critiques: Sequence[Critique], exams: Exams
+    round_number: int,
+    plan: Plan,
+    samples: Sequence[Sample],
+    critiques: Sequence[Critique],
+    exams: Exams,
+    seed: int = 0,
 ) -> list[Admission]:
-    """Decide on every sample that passed its critique: no duplicate, no more than the cap, nothing of an exam."""
-    caps: dict[str, int] = {}
-    for strategy in plan.strategies:
-        caps[strategy.kind] = max(caps.get(strategy.kind, 1), strategy.keep_per_problem)
-    kept: Counter[str] = Counter()
-    written: set[tuple[str, str]] = set()
-    admissions = []
-    for sample, critique in zip(samples, critiques, strict=True):
-        if not critique.passed:
-            continue
+    """Decide on every sample that passed its critique: nothing twice, nothing of an exam, no more than the caps."""
+    passed = {s.id: s for s, critique in zip(samples, critiques, strict=True) if critique.passed}
+    open_ones = dict(passed)
+    reasons: dict[str, str] = {}
+
+    def refuse(found: Mapping[str, str]) -> None:
+        reasons.update(found)
+        for key in found:
+            open_ones.pop(key)
+
+    refuse(_duplicates(open_ones.values()))
+    easy = _solved_by_all(samples, passed)
+    refuse({s.id: "solved by all" for s in open_ones.values() if _told(plan, s).skip_solved and s.problem.id in easy})
+    matches = {s.id: found for s in open_ones.values() if (found := exams.match(s.problem.prompt, s.response))}
+    refuse(dict.fromkeys(matches, "stands in an exam"))
+    refuse(_beaten(plan, open_ones.values(), {critique.id: critique.score for critique in critiques}))
+    refuse(_over_paths(plan, open_ones.values(), seed))
+    refuse(_over_strategies(plan, open_ones.values()))
+    return [
+        Admission(
+            id=sample.id,
+            reason=reasons.get(sample.id, ""),
+            matched=matches.get(sample.id, ""),
+            example=None if sample.id in reasons else _example(sample, round_number),
+        )
+        for sample in passed.values()
+    ]
+
+
+def _told(plan: Plan, sample: Sample) -> Strategy:
+    return plan.strategies[sample.place]
+
+
+def _duplicates(samples: Iterable[Sample]) -> dict[str, str]:
+    """Of the same response to the same problem, all but the first."""
+    seen: set[tuple[str, str]] = set()
+    found = {}
+    for sample in samples:
         key = (sample.problem.id, folded(sample.response))
-        reason = matched = ""
-        if key in written:
-            reason = "duplicate"
-        elif kept[sample.problem.id] >= caps.get(sample.strategy, 1):
-            reason = "over the cap"
-        elif matched := exams.match(sample.problem.prompt, sample.response):
-            reason = "stands in an exam"
-        else:
-            kept[sample.problem.id] += 1
-        written.add(key)
-        example = None if reason else _example(sample, round_number)
-        admissions.append(Admission(id=sample.id, reason=reason, matched=matched, example=example))
-    return admissions
+        if key in seen:
+            found[sample.id] = "duplicate"
+        seen.add(key)
+    return found
+
+
+def _solved_by_all(samples: Sequence[Sample], passed: Collection[str]) -> set[str]:
+    """Problems with several samples, all of which passed: nothing in them tells a better attempt from a worse."""
+    tried = Counter(sample.problem.id for sample in samples)
+    solved = Counter(sample.problem.id for sample in samples if sample.id in passed)
+    return {problem for problem, number in tried.items() if number > 1 and solved[problem] == number}
+
+
+def _beaten(plan: Plan, samples: Iterable[Sample], scores: Mapping[str, float | None]) -> dict[str, str]:
+    """Where all teachers wrote, all answers but the best by reward; what no critic scored is worth that it passed."""
+    answers: dict[str, Answered] = {}
+    for sample in samples:
+        told, score = _told(plan, sample), scores[sample.id]
+        if isinstance(told, Arbitration) and told.routing == "reward":
+            worth = 1.0 if score is None else score
+            answers[sample.id] = Answered(sample.id, sample.problem.id, sample.sampler, sample.response, worth)
+    best = {answer.id for answer in keep_best(answers.values()).values()}
+    return {key: "another is better" for key in answers if key not in best}
+
+
+def _over_paths(plan: Plan, samples: Iterable[Sample], seed: int) -> dict[str, str]:
+    """Of each problem and strategy, what is no path of its own or above the cap (RFT, ReST-EM)."""
+    groups: defaultdict[tuple[int, str], list[Sample]] = defaultdict(list)
+    for sample in samples:
+        groups[sample.place, sample.problem.id].append(sample)
+    found: dict[str, str] = {}
+    for (place, problem), group in groups.items():
+        if len(group) > 1:
+            ways = [Solution(sample.id, problem, sample.response) for sample in group]
+            found |= keep_paths(ways, plan.strategies[place].keep_per_problem, seed)
+    return {key: reason for key, reason in found.items() if reason}
+
+
+def _over_strategies(plan: Plan, samples: Iterable[Sample]) -> dict[str, str]:
+    """What is above a strategy's cap on all of its rows."""
+    kept: Counter[int] = Counter()
+    found = {}
+    for sample in samples:
+        kept[sample.place] += 1
+        if kept[sample.place] > _told(plan, sample).most_rows:
+            found[sample.id] = "over the cap"
+    return found
 
 
 def mix(
@@ -51,17 +121,25 @@ def mix(
     """The training mix: all demonstrations, earlier rounds' examples by the plan, and the newest.
 
     Older rows are repeated until the newest are no more than `mixture.newest` of the whole (Lee et al., arXiv
-    2502.01612: half).
+    2502.01612: half), and the demonstrations until they are `mixture.anchor` of it: accumulated, anchored data does
+    not collapse (Gerstgrasser et al., arXiv 2404.01413).
     """
     shares = {Cell(c.skill, c.level): c.share for c in mixture.rehearse}
-    older = [
-        *(demonstration_row(row) for row in demonstrations),
-        *(row for row in earlier if _lot(row.id) < shares.get(Cell(row.skill, row.level), 1.0)),
+    anchor = [demonstration_row(row) for row in demonstrations]
+    rehearsed = [row for row in earlier if _lot(row.id) < shares.get(Cell(row.skill, row.level), 1.0)]
+    copies = _copies((1 - mixture.newest) / mixture.newest * len(newest), len(anchor) + len(rehearsed))
+    others = copies * len(rehearsed) + len(newest)
+    again = max(copies, _copies(mixture.anchor / (1 - mixture.anchor) * others, len(anchor)))
+    return [
+        *(row.model_copy(update={"copies": again}) for row in anchor),
+        *(row.model_copy(update={"copies": copies}) for row in rehearsed),
+        *newest,
     ]
-    copies = 1
-    if older and newest:
-        copies = max(1, math.ceil(len(newest) * (1 - mixture.newest) / mixture.newest / len(older)))
-    return [*(row.model_copy(update={"copies": copies}) for row in older), *newest]
+
+
+def _copies(wanted: float, rows: int) -> int:
+    """How often so many rows must stand there to be as many as wanted, at the least."""
+    return max(1, math.ceil(wanted / rows)) if rows else 1
 
 
 def demonstration_row(row: Demonstration) -> Example:

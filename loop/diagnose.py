@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from agents.briefs import Evidence, Tally
 from agents.replies import Diagnosis
-from loop.bench import Bench, Earlier
+from loop.bench import Bench
+from loop.earlier import Earlier
 from loop.judging import Judge
 from loop.records import Checkpoint, Problem, Sample, digest
 from loop.room import PROBE, Room

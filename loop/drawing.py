@@ -36,6 +36,8 @@ def draw(job: DrawJob, report: Report) -> Drawn:
                     prompt_tokens=row.prompt_tokens,
                     completion_tokens=row.completion_tokens,
                     strategy=job.strategy,
+                    place=job.place,
+                    hinted=job.hinted,
                     sampler=job.sampler,
                     template=job.template,
                 )

@@ -9,13 +9,12 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from loop.errors import DamagedRunError
 from loop.failpoints import failpoint, is_armed
-from loop.records import as_line
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -159,3 +158,15 @@ def publish_folder(temporary: Path, final: Path) -> str:
     failpoint("folder renamed, parent not synced")
     fsync_folder(final.parent)
     return manifest
+
+
+def as_line(record: BaseModel) -> str:
+    """The record as one JSON line without its newline."""
+    return json.dumps(record.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
+
+
+def as_json(value: Any) -> str:
+    """A value as indented JSON for people, ending in a newline."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"

@@ -25,6 +25,8 @@ class DrawJob:
     problems: dict[str, Problem]
     """The problem of each request's key."""
     strategy: str = ""
+    place: int = 0
+    hinted: bool = False
     sampler: str = ""
     template: str = ""
     limits: Limits = NO_LIMITS

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from loop.grounding import check_grounding
+from loop.labels import verifier_of
 from loop.objective import Demonstration
+from loop.rationalise import mentions_hint
 from loop.records import Attempt, Critique, Sample
 from loop.tasks import Tasks
 from loop.verifiers import (
@@ -25,12 +28,16 @@ class Judge:
 
     def __init__(self, tasks: Tasks, demonstrations: Sequence[Demonstration]) -> None:
         self._tasks = tasks
+        self.places = [source.answer for source in tasks.sources]
+        """Where the answers of each source stand."""
         shown = [check_equations(row.response).verdict == "passed" for row in demonstrations]
         self.checks_working = bool(shown) and sum(shown) >= WORKING_SHARE * len(shown)
         """Whether a sample's working is checked as well as its answer: a right answer alone is a weak check."""
 
     def critique(self, sample: Sample) -> Critique:
         """All checks on a sample; it passes when its answer is right and its working, where checked, holds."""
+        if sample.written:
+            return _written(sample)
         source = self._tasks.sources[sample.problem.source]
         answer = self._answer(sample)
         checks = [answer]
@@ -53,7 +60,7 @@ class Judge:
 
     def _answer(self, sample: Sample) -> Check:
         source = self._tasks.sources[sample.problem.source]
-        verifier = source.verifiers[0]
+        verifier = verifier_of(sample.problem.answer) if sample.problem.author else source.verifiers[0]
         scorer = self._tasks.scorer(sample.problem) if verifier == "scorer" else None
         return check_answer(verifier, sample.response, sample.problem.answer, source.answer, scorer)
 
@@ -62,10 +69,14 @@ class Judge:
             return "empty"
         if sample.finish != "stop":
             return "cut off"
+        if sample.problem.author and not sample.problem.answer:
+            return "no agreement"
         if checks[0].verdict != "passed":
             return "no answer" if self._answers_nothing(sample) else "wrong answer"
         if any(check.verdict != "passed" for check in checks[1:]):
             return "wrong working"
+        if sample.hinted and mentions_hint(sample.response, sample.problem.prompt):
+            return "tells of its hint"
         return ""
 
     def _kind(self, sample: Sample, answer: Check) -> tuple[str, str]:
@@ -82,3 +93,11 @@ class Judge:
     def _answers_nothing(self, sample: Sample) -> bool:
         where = self._tasks.sources[sample.problem.source].answer
         return extract_answer(sample.response, where) is None
+
+
+def _written(sample: Sample) -> Critique:
+    """A text that a strategy wrote whole: programs have checked its constraints, where it has any, or nothing yet."""
+    verdict: Literal["passed", "absent"] = "passed" if sample.strategy == "constraints" else "absent"
+    reason = "" if sample.response.strip() else "empty"
+    checks = (Check(name="constraints", verdict=verdict),)
+    return Critique(id=sample.id, passed=not reason, reason=reason, checks=checks)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from agents.briefs import BudgetLeft, CellBrief, PlanBrief, RoundBrief, Tally
+from agents.briefs import BudgetLeft, CellBrief, PlanBrief, RoundBrief, StrategyBrief, Tally
+from agents.catalogue import CATALOGUE
 from agents.orchestrator import ModelOrchestrator
 from agents.replies import Diagnosis, Plan
+from agents.writers.recipes import RECIPES
 from loop.bench import Bench
+from loop.compute_match import cost_unit
 from loop.looking import RunLibrary
 from loop.objective import Objective
+from loop.pieces import kinds_at_hand
 from loop.players import talking
 from loop.records import Cell, Round, Spent
 from loop.room import PLAN, Room
+from loop.seats import Seat
 from loop.tasks import Tasks
 
 
@@ -59,7 +64,23 @@ def write_brief(
         epochs=bench.student.settings.epochs,
         samples_per_round=bench.student.settings.samples,
         samplers=tuple(bench.samplers),
+        teachers=tuple(bench.teachers),
+        writers=tuple(seat.name for seat in bench.writers),
+        catalogue=offered(objective, bench),
     )
+
+
+def offered(objective: Objective, bench: Bench) -> tuple[StrategyBrief, ...]:
+    """The strategies that the objective allows and the cast can play."""
+    allowed = set(objective.strategies.allow or CATALOGUE) - set(objective.strategies.deny)
+    student = Seat(name="student", engine="", model="", parameters=1)
+    if len(bench.samplers) < 2 or not cost_unit(seat or student for seat in bench.samplers.values()):
+        allowed.discard("compute_matched")
+    if len(bench.teachers) < 2:
+        allowed.discard("arbitration")
+    at_hand = {*kinds_at_hand(bench), ""} if bench.writers else set()
+    allowed -= {kind for kind, recipe in RECIPES.items() if not recipe.needs & at_hand}
+    return tuple(brief for name, brief in CATALOGUE.items() if name in allowed)
 
 
 def dev_shares(tasks: Tasks) -> dict[Cell, float]:

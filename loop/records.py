@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from agents.briefs import Tally
-from agents.replies import Level
+from agents.strategies import Level
 from loop.verifiers import Check
 
 
@@ -64,7 +64,10 @@ class Problem(Record):
     source: int
     """Index of its source in the list it was drawn from."""
     origin: tuple[int, int]
-    """(seed of the generator, index in it); for a file (0, line number)."""
+    """(seed of the generator, index in it); of a file (0, line number); of a written one (0, 0)."""
+    author: str = ""
+    """The strategy that wrote it, from `parent`; its `answer` is then "" until independent samples agree on one."""
+    parent: str = ""
 
     @property
     def cell(self) -> Cell:
@@ -83,6 +86,12 @@ class Sample(Record):
     prompt_tokens: int
     completion_tokens: int
     strategy: str = ""
+    place: int = 0
+    """Of its strategy in the plan."""
+    hinted: bool = False
+    """Whether the prompt told the answer."""
+    written: bool = False
+    """Whether its strategy wrote the response too, so that there is nothing to vote on."""
     sampler: str = "student"
     template: str = ""
     """Digest of the prompt's template; "" for the bare problem."""
@@ -94,10 +103,13 @@ class Critique(Record):
     id: str
     passed: bool
     reason: str
-    """Why it did not pass: empty, cut off, no answer, wrong answer, wrong working, refused by a critic; else ""."""
+    """Why not: empty, cut off, no agreement, no answer, wrong answer, wrong working, tells of its hint, refused by a
+    critic, nobody judged it; else ""."""
     checks: tuple[Check, ...]
     false_positive: bool | None = None
     """Of a passed one, whether a check outside the decision finds its working unsound; None where it sees none."""
+    score: float | None = None
+    """Of the last critic that was asked, 0 to 1; None where none was."""
     template: str = ""
     """Digest of the last critic's prompt; "" where none was asked."""
 
@@ -124,7 +136,7 @@ class Admission(Record):
     id: str
     """The sample's."""
     reason: str
-    """Why it was not admitted: duplicate, over the cap, stands in an exam; else ""."""
+    """Why not: duplicate, same path, solved by all, another is better, over the cap, stands in an exam; else ""."""
     matched: str = ""
     """The text by which it gave an exam problem away."""
     example: Example | None
@@ -236,15 +248,3 @@ class Round(Record):
     """Of the admitted samples, the share whose working an independent check finds unsound."""
     answer_false_positive_rate: float | None = None
     """Of the samples with a right answer, the share with wrong or missing working: what an answer check lets in."""
-
-
-def as_line(record: BaseModel) -> str:
-    """The record as one JSON line without its newline."""
-    return json.dumps(record.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
-
-
-def as_json(value: Any) -> str:
-    """A value as indented JSON for people, ending in a newline."""
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
-    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"

@@ -206,7 +206,7 @@ def _plans(source: Source) -> Iterator[PlanView]:
 def _allotments(plan: Plan, closed: Round | None) -> list[Bar]:
     """Samples allotted to each cell, and how many of its samples passed."""
     wanted: Counter[Cell] = Counter()
-    for allotment in (a for strategy in plan.strategies for a in strategy.allotments):
+    for allotment in plan.allotments:
         wanted[Cell(allotment.skill, allotment.level)] += allotment.problems * allotment.samples
     tried = closed.samples if closed and closed.sampled else None
     passed = None if tried is None else {Cell(t.skill, t.level): t.passed for t in tried}

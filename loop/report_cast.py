@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from agents.purse import FREE
 from loop.calibration import Calibration
-from loop.cast import Cast, Player
+from loop.cast import PARTS, Cast, Player
 from loop.errors import DamagedRunError
 from loop.ledger import Ledger
 from loop.records import Sample
@@ -94,8 +94,8 @@ def _played(rooms: Sequence[Room], cast: Cast, engines: dict[str, str]) -> Itera
         drawn = room.fetch(SAMPLES) if room.has(SAMPLES) else _rows(room.folder / SAMPLES.file, Sample)
         for sample in drawn:
             asked.setdefault(("sampler", sample.sampler), []).append((sample.prompt_tokens, sample.completion_tokens))
-    for part in ("orchestrator", "sampler", "critic"):
-        for player in getattr(cast, part):
+    for part in PARTS:
+        for player in getattr(cast, part) or ():
             tokens = asked.get((part, player.model), [])
             read, written = sum(row[0] for row in tokens), sum(row[1] for row in tokens)
             usd = player.tariff.cost(read, written) if part == "sampler" else paid.get((part, player.model), 0.0)

@@ -15,7 +15,16 @@ from agents.replies import Diagnosis, Plan
 from loop.calibration import Calibration
 from loop.errors import DamagedRunError
 from loop.failpoints import failpoint
-from loop.files import RowFile, file_digest, publish_folder, read_rows, verify_manifest, write_atomic
+from loop.files import (
+    RowFile,
+    as_json,
+    as_line,
+    file_digest,
+    publish_folder,
+    read_rows,
+    verify_manifest,
+    write_atomic,
+)
 from loop.ledger import Card, Ledger
 from loop.records import (
     Admission,
@@ -26,9 +35,8 @@ from loop.records import (
     Round,
     Sample,
     Spent,
-    as_json,
-    as_line,
 )
+from loop.written import Piece
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -86,6 +94,7 @@ def _appended(name: str, file: str, kind: type[M]) -> Stage[list[M]]:
 
 
 PLAN = _record("plan", "plan.json", Plan)
+WRITTEN = _rows("write", "written.jsonl", Piece)
 SAMPLES = _appended("sample", "samples.jsonl", Sample)
 CALIBRATIONS = _rows("calibrate", "calibrations.jsonl", Calibration)
 CRITIQUES = _rows("critique", "critiques.jsonl", Critique)

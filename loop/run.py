@@ -7,6 +7,7 @@ import os
 import platform
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,17 +24,18 @@ from loop.crew import Crew
 from loop.documents import read_documents
 from loop.errors import DamagedRunError, MissingError, ObjectiveError
 from loop.extracts import Extracts
-from loop.files import file_digest, write_atomic
+from loop.files import as_json, file_digest, write_atomic
 from loop.judging import Judge
 from loop.ledger import Ledger
 from loop.needs import resolve_engine
 from loop.objective import Demonstration, Objective, read_demonstrations
 from loop.presets import FULL, LORA, read_preset
-from loop.records import as_json, digest, seed_for
+from loop.records import digest, seed_for
 from loop.room import Room, Screen, verify_files
 from loop.rubric import default_rubric, read_rubric
 from loop.seats import Seat
 from loop.tasks import Tasks
+from loop.weights import find_weights
 
 HELD_OUT = 0.15
 """Share of the demonstrations by which the checkpoint of round 0 is chosen."""
@@ -108,7 +110,9 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
         crew=Crew(folder / "logs", tick),
         rules=Uniform() if cast.orchestrator[0].model == "uniform" else Rules(),
         planner=None if cast.orchestrator[0].is_word else seat_of(cast.orchestrator[0], objective),
-        samplers={p.model: None if p.model == "student" else seat_of(p, objective) for p in cast.sampler},
+        samplers=_seats(cast.sampler, objective),
+        teachers=_seats(cast.teachers or (), objective),
+        writers=tuple(seat_of(player, objective) for player in cast.challenger or ()),
         critics=tuple(seat_of(player, objective) for player in cast.critics),
         rubric=_rubric(objective) if cast.critics else None,
         bar=objective.critic.bar,
@@ -153,7 +157,22 @@ def seat_of(player: Player, objective: Objective) -> Seat:
         endpoint=player.address,
         api_key_env=player.key_variable,
         prices=player.tariff,
+        parameters=_parameters(player, objective),
     )
+
+
+def _seats(players: Sequence[Player], objective: Objective) -> dict[str, Seat | None]:
+    """Who may draw, by name; None is the student as it is."""
+    return {p.model: None if p.model == "student" else seat_of(p, objective) for p in players}
+
+
+def _parameters(player: Player, objective: Objective) -> int:
+    """How many a model of this machine has; 0 where that is not known."""
+    if player.address:
+        return 0
+    if player.model.startswith("scripted/"):
+        return 1
+    return find_weights("cast", player.model, objective.folder).parameters or 0
 
 
 def _rubric(objective: Objective) -> Rubric:

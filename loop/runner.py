@@ -8,17 +8,16 @@ from functools import partial
 
 from agents.briefs import PlanBrief, RoundBrief
 from agents.replies import Diagnosis
-from loop.bench import Earlier
 from loop.budget import BudgetSpent
 from loop.close import Judged, close_round
 from loop.critique import calibrate_critics, criticise
 from loop.curate import admit, mix
 from loop.diagnose import diagnose, sit_probe, tally_probe
+from loop.earlier import Earlier, earlier_examples
 from loop.errors import LoopError, StageError
 from loop.evaluate import evaluate, sit_exam
-from loop.files import iterate_rows
 from loop.plan import make_plan, round_brief, write_brief
-from loop.records import Admission, Checkpoint, Evaluation, Example, Round, Sample
+from loop.records import Checkpoint, Evaluation, Round
 from loop.room import (
     ADMISSIONS,
     ATTEMPTS,
@@ -32,12 +31,13 @@ from loop.room import (
     PROBE,
     ROUND,
     SAMPLES,
+    WRITTEN,
     Room,
 )
 from loop.run import Run
 from loop.sample import draw_samples
-from loop.tasks import folded
 from loop.train import make_student, train_control, train_student
+from loop.write import write_pieces
 
 FAILURES_IN_A_ROW = 3
 
@@ -86,10 +86,11 @@ def play_round(run: Run, number: int) -> Round:
     best, best_exam = best_so_far(run)
     earlier, drawn = earlier_examples(run)
     plan = room.once(PLAN, lambda: make_plan(_brief(run, drawn, room), room, bench))
-    samples = room.once(SAMPLES, lambda: draw_samples(plan, best, drawn, room, bench))
+    pieces = room.once(WRITTEN, lambda: write_pieces(plan, drawn, room, bench)) if bench.writers else []
+    samples = room.once(SAMPLES, lambda: draw_samples(plan, pieces, best, drawn, room, bench))
     gauged = room.once(CALIBRATIONS, lambda: calibrate_critics(samples, room, bench)) if bench.critics else []
     critiques = room.once(CRITIQUES, lambda: criticise(samples, gauged, room, bench))
-    admissions = room.once(ADMISSIONS, lambda: admit(number, plan, samples, critiques, bench.exams))
+    admissions = room.once(ADMISSIONS, lambda: admit(number, plan, samples, critiques, bench.exams, bench.seed))
     newest = [a.example for a in admissions if a.example]
     dataset = room.once(DATASET, lambda: mix(bench.demonstrations, earlier, newest, plan.mixture))
     start = best if plan.training.start == "best" else run.room("000").fetch(CHECKPOINT)
@@ -164,19 +165,6 @@ def best_so_far(run: Run) -> tuple[Checkpoint, Evaluation]:
     """The best checkpoint, verified, and how it did on dev."""
     room = run.room(f"{best_round(run).round:03}")
     return room.fetch(CHECKPOINT), room.fetch(EVALUATION)
-
-
-def earlier_examples(run: Run) -> tuple[list[Example], Earlier]:
-    """Examples of all closed rounds, discarded ones too, and the practice prompts drawn and solved so far."""
-    examples: list[Example] = []
-    seen: set[str] = set()
-    for closed in run.ledger.rounds()[1:]:
-        room = run.room(f"{closed.round:03}")
-        if room.has(SAMPLES):
-            seen |= {folded(s.problem.prompt) for s in iterate_rows(room.folder / SAMPLES.file, Sample)}
-        if room.has(ADMISSIONS):
-            examples += [a.example for a in iterate_rows(room.folder / ADMISSIONS.file, Admission) if a.example]
-    return examples, Earlier(seen, {folded(example.prompt) for example in examples})
 
 
 def _examine(run: Run, room: Room, student: Checkpoint, exam: str) -> Evaluation:

@@ -50,12 +50,17 @@ class Draw:
     """Digest of the template that wrote these prompts."""
     temperature: float = 0.0
     strategy: str = ""
+    place: int = 0
+    """Of the strategy in the plan."""
+    hinted: bool = False
+    """Whether the prompts tell the answers."""
 
 
 def cost_of(samples: Sequence[Sample], samplers: Mapping[str, Seat]) -> Spent:
     """What the samples cost, by who drew each."""
     drawn: dict[str, list[Sample]] = {}
     for sample in samples:
-        drawn.setdefault(samplers[sample.id].name, []).append(sample)
+        if not sample.written:  # who writes talks: that cost stands with the talks
+            drawn.setdefault(samplers[sample.id].name, []).append(sample)
     by_name = {sampler.name: sampler for sampler in samplers.values()}
     return sum((by_name[name].cost(rows) for name, rows in drawn.items()), Spent())

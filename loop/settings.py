@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from agents.catalogue import CATALOGUE
 from loop.sources import File, Names, Settings, Size, Source, Text, as_tuple, closest, mistake
 
 THOUSANDS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
@@ -115,8 +116,6 @@ class Training(Settings):
         return method
 
 
-CATALOGUE = ("rejection_sampling",)
-"""The strategies there are."""
 METHODS_BUILT = ("auto", "sft")
 
 
@@ -139,7 +138,7 @@ class Strategies(Settings):
         for key in ("allow", "deny"):
             for name in getattr(self, key) or ():
                 if name not in CATALOGUE:
-                    raise mistake(f"is no strategy; {closest(name, CATALOGUE)}", key)
+                    raise mistake(f"is no strategy; {closest(name, tuple(CATALOGUE))}", key)
         if not set(self.allow or CATALOGUE) - set(self.deny):
             raise mistake("leaves no strategy to plan with; allow one")
         return self

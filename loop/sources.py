@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from agents.replies import Level
+from agents.strategies import Level
 from loop.errors import ObjectiveError
 from loop.verifiers import VERIFIERS, check_answer, read_number
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from agents.replies import TrainingChoice
 from loop.bench import Bench
 from loop.crew import NO_LIMITS
+from loop.files import as_json
 from loop.jobs import ConvergeJob, Trained, TrainJob
-from loop.records import Checkpoint, Example, as_json, digest
+from loop.records import Checkpoint, Example, digest
 from loop.room import CHECKPOINT, Room
 
 Rows = tuple[tuple[str, str, int], ...]

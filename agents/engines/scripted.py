@@ -3,6 +3,9 @@
 Its model is a folder with `scripted.json`, {"rows": {"<terms>": n}}: how many worked rows it has seen for chains of
 that many terms. It adds and subtracts the numbers of a prompt in writing, and slips more often the fewer rows it
 has seen. What it answers depends on the request's key and the seed alone.
+
+Or the file is a recording, {"answers": {"<prompt>": ["<text>", ...]}}: then the k-th request of a prompt gets its
+k-th text, whatever key and seed; one beyond them gets none.
 """
 
 from __future__ import annotations
@@ -11,10 +14,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
 from math import exp
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from agents.engines import Completion, EngineError, Request, SamplingJob
 
@@ -34,16 +38,39 @@ class ScriptedEngine:
 
     def complete(self, job: SamplingJob) -> Iterator[list[Completion]]:
         """See Engine."""
+        path = Path(job.model) / MODEL_FILE
         try:
-            learnt = json.loads((Path(job.model) / MODEL_FILE).read_text(encoding="utf-8"))["rows"]
+            known = _read(path, path.stat().st_mtime_ns)
+            answer = (
+                _play(job, known["answers"]) if "answers" in known else partial(_answer, job, learnt=known["rows"])
+            )
         except (OSError, ValueError, KeyError) as error:
             raise EngineError(f"{job.model}: no scripted student there") from error
         for start in range(0, len(job.requests), BATCH):
             batch = job.requests[start : start + BATCH]
-            rows = [_answer(job, request, learnt) for request in batch if request.key not in job.done]
+            rows = [answer(request) for request in batch if request.key not in job.done]
             if rows:
                 log(f"{job.seed} {row.key}" for row in rows)
                 yield rows
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, changed: int) -> dict[str, Any]:
+    """The model's file as it was at that time."""
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return known
+
+
+def _play(job: SamplingJob, answers: dict[str, list[str]]) -> Callable[[Request], Completion]:
+    """What a recording answers to each request of a job, those that are done counted too."""
+    said: dict[str, Completion] = {}
+    left = {request.prompt: iter(answers.get(request.prompt, ())) for request in job.requests}
+    for request in job.requests:
+        text = next(left[request.prompt], None)
+        finish: Literal["stop", "error"] = "error" if text is None else "stop"
+        tokens = (len(request.prompt.split()), len((text or "").split()) + 1)
+        said[request.key] = Completion(request.key, text or "", finish, *tokens)
+    return lambda request: said[request.key]
 
 
 def log(lines: Iterable[str]) -> None:
@@ -53,7 +80,7 @@ def log(lines: Iterable[str]) -> None:
             file.write("".join(f"{line}\n" for line in lines))
 
 
-def _answer(job: SamplingJob, request: Request, learnt: dict[str, int]) -> Completion:
+def _answer(job: SamplingJob, request: Request, *, learnt: dict[str, int]) -> Completion:
     numbers = re.findall(r"[+-]?\s*\d+", request.prompt)
     slips = exp(-learnt.get(str(len(numbers)), 0) / ROWS_TO_LEARN)
     luck = int(hashlib.sha256(f"{job.seed} {request.key}".encode()).hexdigest()[:8], 16) / 16**8

@@ -9,7 +9,7 @@ from agents.engines import EngineError
 from agents.engines.scripted import log
 from agents.talk import Answer, Question
 
-SCRIPTS = ("planner", "critic")
+SCRIPTS = ("planner", "critic", "challenger")
 """Each is a module of this package with `answer(question: Question) -> str`."""
 
 

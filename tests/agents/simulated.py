@@ -173,7 +173,7 @@ class World:
         plan = planner.plan(self.brief())
         kept, tallies = [0.0] * len(levels), []
         counts = [0] * len(levels)
-        for allotment in (a for s in plan.strategies for a in s.allotments):
+        for allotment in plan.allotments:
             level = int(allotment.level or 0)
             rate, tries = self.best.sampled(level), allotment.problems * allotment.samples
             passed = [self.attempt(allotment.samples, rate) for _ in range(allotment.problems)]

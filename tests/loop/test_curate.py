@@ -7,10 +7,12 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from agents.replies import Allotment, CellShare, Mixture, Plan, RejectionSampling
+from agents.replies import CellShare, Mixture, Plan
+from agents.strategies import Allotment, RejectionSampling
 from loop.contamination import Exams
 from loop.curate import admit, mix
 from loop.objective import Demonstration, read_objective
@@ -35,13 +37,17 @@ def sample(problem: str, response: str, strategy: str = "rejection_sampling") ->
     )  # fmt: skip
 
 
+def plan(**more: Any) -> Plan:
+    strategy = RejectionSampling(allotments=(Allotment(skill="s", problems=1),), **more)
+    return Plan(hypothesis="h", strategies=(strategy,))
+
+
 def decide(
-    samples: Sequence[Sample], keep: int = 1, exams: Sequence[str] = (), failed: Sequence[int] = ()
+    samples: Sequence[Sample], keep: int = 1, exams: Sequence[str] = (), failed: Sequence[int] = (), **more: Any
 ) -> list[str]:
     """Why each sample that passed is not admitted, or ""."""
-    strategy = RejectionSampling(allotments=(Allotment(skill="s", problems=1),), keep_per_problem=keep)
     critiques = [Critique(id=s.id, passed=i not in failed, reason="", checks=()) for i, s in enumerate(samples)]
-    admissions = admit(3, Plan(hypothesis="h", strategies=(strategy,)), samples, critiques, Exams(exams))
+    admissions = admit(3, plan(keep_per_problem=keep, **more), samples, critiques, Exams(exams))
     for admission in admissions:
         assert (admission.example is None) == bool(admission.reason)
         assert bool(admission.matched) == (admission.reason == "stands in an exam")
@@ -55,8 +61,20 @@ def decide(
 def test_a_cap_a_problem() -> None:
     samples = [sample(problem, f"way {n}") for n in range(4) for problem in ("one", "two")]
     assert Counter(decide(samples, keep=3)) == {"": 6, "over the cap": 2}
-    assert decide(samples)[:3] == ["", "", "over the cap"]
-    assert decide(samples, failed=[0]) == ["", "", *["over the cap"] * 5], "a failed sample takes no place"
+    assert Counter(decide(samples)) == {"": 2, "over the cap": 6}
+    assert Counter(decide(samples, keep=3, failed=[0])) == {"": 6, "over the cap": 1}, (
+        "a failed sample takes no place"
+    )
+
+
+def test_same_equations_in_two_wordings_are_one_row() -> None:
+    """mechanisms §7.2, RFT: same equations, two wordings, one row; of these the text farthest from what is kept."""
+    samples = [
+        sample("one", "She has 3 + 4 = 7 eggs.\n7 - 2 = 5\n#### 5"),
+        sample("one", "3+4=7, and then 7-2=5 are left.\n#### 5"),
+        sample("one", "4 - 2 = 2\n2 + 3 = 5\n#### 5"),
+    ]
+    assert sorted(decide(samples, keep=9)) == ["", "", "same path"] and decide(samples, keep=9)[2] == ""
 
 
 def test_a_duplicate_is_the_same_working_of_the_same_problem() -> None:
@@ -69,10 +87,26 @@ def test_a_duplicate_is_the_same_working_of_the_same_problem() -> None:
     assert decide(samples, keep=9) == ["", "duplicate", "", ""]
 
 
+def test_a_cap_a_strategy() -> None:
+    samples = [sample(f"problem {n}", "way") for n in range(5)]
+    assert decide(samples, most_rows=3) == ["", "", "", "over the cap", "over the cap"]
+
+
+def test_where_all_attempts_agree_there_is_nothing_to_learn() -> None:
+    """mechanisms §9.3: select for spread."""
+    samples = [sample(problem, f"way {n}") for n in range(3) for problem in ("easy", "hard")] + [
+        sample("once", "way")
+    ]
+    of_hard = 1
+    drawn = decide(samples, keep=9, failed=[of_hard], skip_solved=True)
+    assert drawn == ["solved by all", "solved by all", "", "solved by all", "", ""]
+    assert set(decide(samples, keep=9, failed=[of_hard])) == {""}
+
+
 def test_an_example_says_where_it_came_from() -> None:
     one = sample("one", " 1 + 1 = 2\n")
     critique = Critique(id=one.id, passed=True, reason="", checks=())
-    (admission,) = admit(3, Plan(hypothesis="h", strategies=()), [one], [critique], Exams(()))
+    (admission,) = admit(3, plan(), [one], [critique], Exams(()))
     example = admission.example
     assert example is not None
     assert (example.prompt, example.response, example.origin, example.round) == ("one", "1 + 1 = 2", one.id, 3)
@@ -195,6 +229,15 @@ def test_no_more_than_its_share_is_newest(counts: tuple[int, int, int], share: f
 def test_half_is_half() -> None:
     demonstrations = [Demonstration(prompt=f"d{n}", response="r") for n in range(20)]
     assert weigh(mix(demonstrations, [], [example(n, round_number=2) for n in range(60)], Mixture()), 2) == 0.5
+
+
+def test_the_demonstrations_hold_their_share() -> None:
+    demonstrations = [Demonstration(prompt=f"d{n}", response="r") for n in range(20)]
+    earlier, newest = [example(n) for n in range(300)], [example(n, round_number=2) for n in range(900, 1000)]
+    for share in (0.1, 0.3, 0.5):
+        rows = mix(demonstrations, earlier, newest, Mixture(anchor=share))
+        assert share <= weigh(rows, 0) < share + 0.05 and weigh(rows, 2) <= 0.5
+    assert weigh(mix(demonstrations, earlier, newest, Mixture()), 0) == 20 / 420
 
 
 def test_earlier_rows_are_rehearsed_by_their_share_and_demonstrations_always() -> None:

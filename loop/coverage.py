@@ -1,0 +1,139 @@
+"""Coverage: what a sampler's samples are worth as training data, per sampler: how many problems, in how many ways."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from math import comb
+from statistics import fmean, median_low
+
+from loop.paths import path_of
+from loop.records import Critique, Record, Sample, Score
+from loop.statistics import wilson
+from loop.verifiers import check_equations
+
+
+class AtK(Record):
+    """Coverage and diversity among k samples a problem."""
+
+    k: int
+    problems: int
+    """Problems with at least k samples: the mean is over them, the others are left out."""
+    coverage: float
+    """Share of the problems with a passed sample among k."""
+    diversity: float
+    """Mean number of distinct passed solutions a problem among k."""
+
+
+class SamplingQuality(Record):
+    """The samples of one sampler, after filtering (arXiv 2408.16737)."""
+
+    sampler: str
+    problems: int
+    samples: int
+    passed: int
+    distinct: int
+    """Distinct passed solutions, over all problems."""
+    at: tuple[AtK, ...]
+    """For k = 1, 2, 4 … up to the usual number of samples a problem, and for that number."""
+    judged: int
+    """Passed samples whose working was judged apart from the checks that decided."""
+    false_positives: int
+    """Of these, those whose working is unsound."""
+    cut_off: int
+    empty: int
+
+    @property
+    def false_positive_rate(self) -> Score:
+        """False positives among the judged, with the 95 % Wilson interval."""
+        return wilson(self.false_positives, self.judged)
+
+
+def coverage_at(k: int, counts: Iterable[tuple[int, int]]) -> float:
+    """Share of problems with a right sample among k: the mean of 1 − C(M − c, k) / C(M, k).
+
+    Args: counts: (M samples, c of them right) of each problem. Without bias for the chance that k fresh samples hold
+    a right one, since it is the share of all k-subsets that do (Chen et al., arXiv 2107.03374). Computed in integers
+    up to the last division, so that no M is too large.
+
+    Raises: ValueError when a problem has fewer than k samples (its value is not known), or there is none.
+    """
+    return _mean([_share_with(k, drawn, right) for drawn, right in counts], "coverage", k)
+
+
+def diversity_at(k: int, ways: Iterable[tuple[int, Sequence[int]]]) -> float:
+    """Mean number of distinct right solutions a problem among k samples.
+
+    Args: ways: (M samples, how often each distinct right solution is among them) of each problem. A solution found m
+    times is in 1 − C(M − m, k) / C(M, k) of all k-subsets; expectation being linear, the sum over the solutions has
+    no bias either.
+
+    Raises: as `coverage_at`.
+    """
+    return _mean([sum(_share_with(k, drawn, m) for m in of_each) for drawn, of_each in ways], "diversity", k)
+
+
+def sampling_quality(rows: Iterable[tuple[Sample, Critique]]) -> list[SamplingQuality]:
+    """One record a sampler, by name. Right is what passed every check; distinct is by path (see `path_of`).
+
+    False positives are what `Critique.false_positive` says of passed samples, which comes from a check outside the
+    decision, never from the answer check itself; a sample it says nothing about is not judged.
+    """
+    by_sampler: defaultdict[str, list[tuple[Sample, Critique]]] = defaultdict(list)
+    for sample, critique in rows:
+        by_sampler[sample.sampler].append((sample, critique))
+    return [_quality(name, by_sampler[name]) for name in sorted(by_sampler)]
+
+
+def marked_equations_hold(response: str) -> bool | None:
+    """Whether every equation between << and >> holds, to 1e-3: GSM8K's calculator marks. None where there is none."""
+    insides = re.findall(r"<<([^<>]*)>>", response)
+    verdict = check_equations("\n".join(insides)).verdict
+    return None if verdict == "absent" else verdict == "passed"
+
+
+def _quality(name: str, rows: Sequence[tuple[Sample, Critique]]) -> SamplingQuality:
+    drawn = Counter(sample.problem.id for sample, _ in rows)
+    ways: dict[str, Counter[str]] = {problem: Counter() for problem in drawn}
+    for sample, critique in rows:
+        if critique.passed:
+            ways[sample.problem.id][path_of(sample.response)] += 1
+    verdicts = [critique.false_positive for _, critique in rows if critique.passed]
+    judged = [verdict for verdict in verdicts if verdict is not None]
+    why = Counter(critique.reason for _, critique in rows)
+    return SamplingQuality(
+        sampler=name, problems=len(drawn), samples=len(rows), passed=len(verdicts),
+        distinct=sum(map(len, ways.values())), at=tuple(_at(k, drawn, ways) for k in _sizes(drawn.values())),
+        judged=len(judged), false_positives=sum(judged), cut_off=why["cut off"], empty=why["empty"],
+    )  # fmt: skip
+
+
+def _sizes(drawn: Iterable[int]) -> list[int]:
+    """The usual number of samples a problem, which half of them have at least, and the powers of two below it."""
+    usual = median_low(drawn)
+    return [*(2**power for power in range(usual.bit_length()) if 2**power < usual), usual]
+
+
+def _at(k: int, drawn: Counter[str], ways: dict[str, Counter[str]]) -> AtK:
+    enough = [problem for problem, number in drawn.items() if number >= k]
+    return AtK(
+        k=k,
+        problems=len(enough),
+        coverage=coverage_at(k, [(drawn[problem], ways[problem].total()) for problem in enough]),
+        diversity=diversity_at(k, [(drawn[problem], tuple(ways[problem].values())) for problem in enough]),
+    )
+
+
+def _share_with(k: int, drawn: int, marked: int) -> float:
+    """The share of all k-subsets of the samples that hold a marked one."""
+    if not 1 <= k <= drawn:
+        raise ValueError(f"k = {k}: a problem has {drawn} samples; give it {k}, or leave it out and say so")
+    subsets = comb(drawn, k)
+    return (subsets - comb(drawn - marked, k)) / subsets
+
+
+def _mean(values: Sequence[float], name: str, k: int) -> float:
+    if not values:
+        raise ValueError(f"{name}@{k}: no problem has {k} samples; sample more, or ask for a smaller k")
+    return fmean(values)

@@ -1,0 +1,146 @@
+"""Near-duplicates: which row repeats one that is held already, exactly or in all but a few words.
+
+The same words first (case and white space folded), then candidates by MinHash LSH over runs of words (Broder 1997;
+banding as in Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, section 3.4), then the true Jaccard
+similarity of each candidate, so that the threshold means what it says and LSH decides only who is looked at.
+
+The library is rensa (Rust, MIT, one wheel without dependencies). Rows a second on rows of about 200 words from a
+seeded generator, one tenth of them copies with one to three words replaced, 256 hashes in 32 bands, shingled alike,
+on one shared machine of two cores: see LIBRARIES below. All three find every planted copy. What decides besides
+speed: gaoya's index takes whole batches and hashes each row twice when a batch is to be compared with itself, and its
+last two releases are two years apart; datasketch is the reference, in Python over numpy. rensa's faster `rho` sketch
+is left aside: it samples positions, so its recall depends on the order of words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from itertools import islice
+from math import ceil
+from typing import Any, NamedTuple
+
+from loop.grams import wording_of, words_of
+from loop.records import Record
+from loop.tasks import folded
+
+SHINGLE = 5
+"""Words and marks of a shingle, as in Lee et al. (arXiv 2107.06499) and FineWeb (arXiv 2406.17557)."""
+ALIKE = 0.8
+"""Jaccard similarity of shingles from which a row repeats another, as in Lee et al. (arXiv 2107.06499)."""
+LONG_ENOUGH = ceil(SHINGLE * (1 + ALIKE) / (1 - ALIKE))
+"""Shingles, 45, below which only the same words make a duplicate. A word replaced inside a row of n shingles breaks
+SHINGLE of them and leaves (n - SHINGLE) / (n + SHINGLE) alike: in a shorter row that is under ALIKE already, so that
+all the rule could still catch there is rows that differ at an end, where problems of one kind have their number."""
+BANDS, ROWS = 32, 8
+"""LSH looks at 1 - (1 - s^8)^32 of the pairs with similarity s: 99.7 % at 0.8, 97 % at 0.75, 12 % at 0.5."""
+MOST_LOOKED_AT = 200
+"""Candidates, the earliest first, whose similarity is computed: what bounds the time among thousands of rows that
+are all alike, but less than ALIKE."""
+BATCH = 1000
+"""Rows that are hashed at once."""
+SEED = 1
+
+
+class Twin(Record):
+    """The held row that another row repeats."""
+
+    id: str
+    text: str
+    similarity: float
+    """Jaccard, of their shingles; 1.0 for the same words."""
+
+
+class _Row(NamedTuple):
+    id: str
+    text: str
+    key: bytes
+    """Digest of its folded text."""
+    sketch: Any | None
+    """None of one that is too short."""
+
+
+class Novelty:
+    """All that was trained on and what was found new since, ready to be asked what a row repeats.
+
+    It is in memory only, and the same rows in the same order always make the same archive: rebuild it from the rows.
+    A row takes its text and about 3 kB.
+    """
+
+    def __init__(self, held: Iterable[tuple[str, str]] = (), common: Iterable[str] = ()) -> None:
+        """Args: held: id and text of every row trained on before. common: texts that are known to be different, such
+        as exam problems or demonstrations; what several of them share is the task's wording and makes no twins.
+        """
+        from rensa import RMinHashLSH
+
+        self._wording = frozenset(" ".join(gram) for gram in wording_of(map(words_of, common), SHINGLE))
+        self._ids: list[str] = []
+        self._texts: list[str] = []
+        self._same: dict[bytes, int] = {}
+        self._lsh = RMinHashLSH(ALIKE, BANDS * ROWS, BANDS)
+        for row in self._sketched(held):
+            if row.key not in self._same:  # one that is like a held row is held too: others may be like it alone
+                self._hold(row)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def sift(self, rows: Iterable[tuple[str, str]]) -> Iterator[tuple[str, Twin | None]]:
+        """Each row's id with the row it repeats, or None: then it is new, and held from here on.
+
+        Rows (id and text) are read as they are needed, BATCH ahead.
+        """
+        for row in self._sketched(rows):
+            twin = self._twin(row)
+            if twin is None:
+                self._hold(row)
+            yield row.id, twin
+
+    def twin(self, text: str) -> Twin | None:
+        """The held row that a text repeats: the same words, else the most alike, the earliest of several."""
+        return self._twin(next(self._sketched([("", text)])))
+
+    def _twin(self, row: _Row) -> Twin | None:
+        if (same := self._same.get(row.key)) is not None:
+            return self._as_twin(same, 1.0)
+        near = sorted(self._lsh.query(row.sketch))[:MOST_LOOKED_AT] if row.sketch is not None else []
+        if not near:
+            return None
+        own = self._shingles(row.text)
+        alike, place = max((_jaccard(own, self._shingles(self._texts[place])), -place) for place in near)
+        return self._as_twin(-place, alike) if alike >= ALIKE else None
+
+    def _as_twin(self, place: int, similarity: float) -> Twin:
+        return Twin(id=self._ids[place], text=self._texts[place], similarity=similarity)
+
+    def _hold(self, row: _Row) -> None:
+        self._same[row.key] = place = len(self._ids)
+        self._ids.append(row.id)
+        self._texts.append(row.text)
+        if row.sketch is not None:
+            self._lsh.insert(place, row.sketch)
+
+    def _sketched(self, rows: Iterable[tuple[str, str]]) -> Iterator[_Row]:
+        from rensa import RMinHash
+
+        source = iter(rows)
+        while batch := list(islice(source, BATCH)):
+            shingles = [self._shingles(text) for _, text in batch]
+            long = [found for found in shingles if len(found) >= LONG_ENOUGH]
+            sketches = iter(RMinHash.from_token_sets(long, num_perm=BANDS * ROWS, seed=SEED))
+            for (name, text), found in zip(batch, shingles, strict=True):
+                yield _Row(name, text, _key(text), next(sketches) if len(found) >= LONG_ENOUGH else None)
+
+    def _shingles(self, text: str) -> set[str]:
+        words = words_of(text)
+        shingles = {" ".join(words[i : i + SHINGLE]) for i in range(len(words) - SHINGLE + 1)}
+        return shingles - self._wording if self._wording else shingles
+
+
+def _jaccard(one: set[str], other: set[str]) -> float:
+    shared = len(one & other)
+    return shared / (len(one) + len(other) - shared)
+
+
+def _key(text: str) -> bytes:
+    return blake2b(folded(text).encode(), digest_size=16).digest()

@@ -24,7 +24,7 @@ PACKAGES = ("loop", "agents", "templates")
 """In the order in which they may import each other: a package those after it, never back."""
 ROOMS = ("tests", "benchmarks", "examples", *PACKAGES)
 STAGES = ("plan", "write", "sample", "critique", "curate", "train", "evaluate", "diagnose", "close")
-HEAVY = {"accelerate", "datasets", "peft", "safetensors", "sklearn", "tokenizers", "torch", "transformers", "trl", "vllm"}
+HEAVY = {"accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch", "transformers", "trl", "vllm"}
 CHILDREN = {
     "agents.engines.local_child",
     "agents.engines.transformers",
@@ -135,7 +135,7 @@ def test_a_whole_run_imports_no_torch(tmp_path: Path) -> None:
         "import sys\nfrom loop import cli\nafter_import = {*sys.modules}\n"
         "sys.argv = ['loop', 'run', '--run', 'run']\n"
         "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
-        f"heavy = {sorted(HEAVY)!r} + ['reasoning_gym', 'sympy', 'math_verify', 'numpy', 'pandas']\n"
+        f"heavy = {sorted(HEAVY)!r} + ['reasoning_gym', 'sympy', 'math_verify', 'numpy', 'pandas', 'sklearn']\n"
         "print(*[name for name in heavy if name in sys.modules], file=sys.stderr)\n"
         "print('loop.objective' in after_import, file=sys.stderr)"
     )

@@ -7,7 +7,6 @@ import os
 import platform
 import random
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,9 +32,8 @@ from loop.presets import FULL, LORA, read_preset
 from loop.records import digest, seed_for
 from loop.room import Room, Screen, verify_files
 from loop.rubric import default_rubric, read_rubric
-from loop.seats import Seat
+from loop.seating import seat_of, seats_of
 from loop.tasks import Tasks
-from loop.weights import find_weights
 
 HELD_OUT = 0.15
 """Share of the demonstrations by which the checkpoint of round 0 is chosen."""
@@ -110,8 +108,8 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
         crew=Crew(folder / "logs", tick),
         rules=Uniform() if cast.orchestrator[0].model == "uniform" else Rules(),
         planner=None if cast.orchestrator[0].is_word else seat_of(cast.orchestrator[0], objective),
-        samplers=_seats(cast.sampler, objective),
-        teachers=_seats(cast.teachers or (), objective),
+        samplers=seats_of(cast.sampler, objective),
+        teachers=seats_of(cast.teachers or (), objective),
         writers=tuple(seat_of(player, objective) for player in cast.challenger or ()),
         critics=tuple(seat_of(player, objective) for player in cast.critics),
         rubric=_rubric(objective) if cast.critics else None,
@@ -145,34 +143,6 @@ def describe_student(objective: Objective, demonstrations: list[Demonstration]) 
 def _student_player(objective: Objective) -> Player:
     """The student as the cast has it among the samplers, or as it is by itself."""
     return next((p for p in objective.cast.sampler if p.model == "student"), Player(model="student"))
-
-
-def seat_of(player: Player, objective: Objective) -> Seat:
-    """A model of the cast and where it runs on this machine."""
-    folder = objective.folder / player.model
-    return Seat(
-        name=player.model,
-        engine=resolve_engine(player, objective),
-        model=str(folder.resolve()) if not player.address and folder.is_dir() else player.model,
-        endpoint=player.address,
-        api_key_env=player.key_variable,
-        prices=player.tariff,
-        parameters=_parameters(player, objective),
-    )
-
-
-def _seats(players: Sequence[Player], objective: Objective) -> dict[str, Seat | None]:
-    """Who may draw, by name; None is the student as it is."""
-    return {p.model: None if p.model == "student" else seat_of(p, objective) for p in players}
-
-
-def _parameters(player: Player, objective: Objective) -> int:
-    """How many a model of this machine has; 0 where that is not known."""
-    if player.address:
-        return 0
-    if player.model.startswith("scripted/"):
-        return 1
-    return find_weights("cast", player.model, objective.folder).parameters or 0
 
 
 def _rubric(objective: Objective) -> Rubric:

@@ -44,7 +44,6 @@ LONGER = {
     "loop/ledger.py": 270,
     "loop/plots.py": 280,
     "loop/report.py": 340,
-    "loop/runner.py": 260,
     "loop/sources.py": 300,
     "loop/status.py": 290,
     "loop/tasks.py": 310,

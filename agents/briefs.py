@@ -85,6 +85,7 @@ REJECTION_SAMPLING = StrategyBrief(
     "gives none, a cell that always passes teaches little",
     costs="problems x samples x the cell's tokens a sample, and the rows kept are trained on for every epoch",
     settings="allotments (cell, problems, samples a problem 1 to 64), temperature 0 to 2, keep_per_problem 1 to 64, "
+    "most_rows, skip_solved (true: a problem that all its samples solve gives no row), "
     "sampler, rationalise (true: a problem that no sample solved is tried once more with its answer as a hint; for "
     "samplers that can take a hint), instructions (a text before each problem, for samplers that are chat models)",
 )

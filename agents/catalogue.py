@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from agents.briefs import REJECTION_SAMPLING, StrategyBrief
 from agents.writers.catalogue import WRITERS
 
-PRACTICE = "allotments (cell, problems, samples a problem 1 to 64), temperature 0 to 2, keep_per_problem 1 to 64, "
+PRACTICE = (
+    "allotments (cell, problems, samples a problem 1 to 64), temperature 0 to 2, keep_per_problem 1 to 64, "
+    "most_rows, skip_solved, "
+)
 COMPUTE_MATCHED = StrategyBrief(
     name="compute_matched",
     good_for="finding out which of several samplers teaches more for its cost: of each problem the cheaper one draws "

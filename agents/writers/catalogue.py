@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 from agents.briefs import StrategyBrief
 
-WRITING = "count (rows tried for), temperature 0 to 2, max_tokens 64 to 16384, instructions, writer"
+WRITING = (
+    "count (rows tried for), temperature 0 to 2, max_tokens 64 to 16384, instructions, writer, "
+    "keep_per_problem 1 to 64, most_rows, skip_solved (true: what all answers agree on at once is left out)"
+)
 PAIRED = f"{WRITING}, topics and audiences (lists; none takes those of the house)"
 CLAIMED = "the answer that comes with each is the writer's claim, and only what the check on it lets through counts"
 

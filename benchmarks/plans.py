@@ -23,6 +23,7 @@ from benchmarks.families import FAMILIES, write_objective
 
 ROUNDS = 6
 """Rounds of the uniform plan."""
+ORDER = ("uniform", "rules")
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,20 @@ def summary(curves: dict[tuple[str, int], dict[str, list[Point]]]) -> Table:
     table = Table(title="what it comes to")
     for name in ("family", "seed", "round 0", "uniform", "rules", "rules' tokens for uniform's score"):
         table.add_column(name, justify="left" if name == "family" else "right")
+    spent: dict[str, list[tuple[float | None, float]]] = {}
     for (family, seed), plans in curves.items():
         uniform, rules = plans["uniform"], plans["rules"]
         needed = tokens_to_reach(uniform[-1].score, rules)
         reached = tokens_to_reach(uniform[-1].score, uniform) or uniform[-1].tokens
+        spent.setdefault(family, []).append((needed, reached))
         share = f"{needed / reached:.0%}" if needed else "not reached"
         scores = (f"{uniform[0].score:.3f}", f"{uniform[-1].score:.3f}", f"{rules[-1].score:.3f}")
         table.add_row(family, str(seed), *scores, share)
+    for family, pairs in spent.items():
+        needs = [needed for needed, _ in pairs if needed]
+        share = f"{sum(needs) / sum(reached for _, reached in pairs):.0%}" if len(needs) == len(pairs) else ""
+        finals = [[plans[name][-1].score for (f, _), plans in curves.items() if f == family] for name in ORDER]
+        table.add_row(family, "all", "", *(f"{sum(scores) / len(scores):.3f}" for scores in finals), share)
     return table
 
 

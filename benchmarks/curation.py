@@ -54,7 +54,7 @@ class Writer:
         self._pool: list[tuple[int, list[str]]] = []
 
     def rows(self, number: int) -> Iterator[dict[str, object]]:
-        """Each with its text, what was planted ("copy", "half", "leak", "edited leak", or ""), and what it is of."""
+        """Each with its text, what was planted ("copy", "half", "leak", "edited", or ""), and what it is of."""
         for n in range(number):
             lot = self._luck.random()
             words, planted, of = self._some(self._luck.randint(150, 250)), "", n
@@ -66,8 +66,8 @@ class Writer:
                 words, planted = source[: len(source) // 2] + words[: len(words) // 2], "half"
             elif lot < 0.17:
                 exam = self._luck.choice(self.exams).split()
-                planted = "leak" if lot < 0.16 else "edited leak"
-                if planted == "edited leak":
+                planted = "leak" if lot < 0.16 else "edited"
+                if planted == "edited":
                     exam = [self._luck.choice(self._words) if i % 10 == 9 else w for i, w in enumerate(exam)]
                 words = words[:70] + exam + words[70:140]
             else:
@@ -151,7 +151,7 @@ def compete() -> None:
         files = [write_rows(Path(folder), size) for size in sorted(chosen.sizes)]
         for title, planted, contestants in (
             ("near-duplicates", ("copy",), DUPLICATES),
-            (f"contamination by {EXAMS:,} exam problems", ("leak", "edited leak"), CONTAMINATION),
+            (f"contamination by {EXAMS:,} exam problems", ("leak", "edited"), CONTAMINATION),
         ):
             asked = [c for c in contestants if c.name.startswith(tuple(chosen.only))]
             show(title, planted, {c.name: [measure(c, *file) for file in files] for c in asked}, files)
@@ -204,8 +204,8 @@ def show(
         "precision": lambda planted, m: right_of(m.flagged, [pair for kind in wanted for pair in planted[kind]]),
     }
     table = Table(title=title)
-    for name in ("contestant", *columns, "growth"):
-        table.add_column(name, justify="left" if name == "contestant" else "right")
+    for name in ("by", *columns, "growth"):
+        table.add_column(name, justify="left" if name == "by" else "right")
     truths = [planted_in(path) for path, _ in files]
     for name, measured in found.items():
         for planted, m in zip(truths, measured, strict=True):

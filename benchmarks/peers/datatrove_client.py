@@ -1,6 +1,6 @@
 """datatrove: its four steps of MinHash deduplication, or its n-gram decontamination, one task in one process.
 
-The index of exam n-grams is written here as its indexer writes it: the indexer itself loads lighteval's tasks.
+The index of exam n-grams is written here in the form of its indexer, which itself would load lighteval's tasks.
 """
 
 import json
@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 from datatrove.data import Document
-from datatrove.pipeline.decont.n_grams import NGramsDecontConfig, NGramsDecontFilter, NGramsDecontIndexer
+from datatrove.pipeline.decont.n_grams import NGramsDecontConfig, NGramsDecontFilter
 from datatrove.pipeline.dedup.minhash import (
     MinhashConfig,
     MinhashDedupBuckets,
     MinhashDedupCluster,
     MinhashDedupSignature,
 )
+from datatrove.utils.text import ngrams, simplify_text
 
 BUCKETS, HASHES, SHINGLE, RUN = 32, 8, 5, 13
 
@@ -43,10 +44,10 @@ def repeated(given: str, folder: Path) -> list[int]:
 
 def contaminated(given: str, folder: Path, exams: list[str]) -> list[int]:
     config = NGramsDecontConfig(n_grams=RUN, find_query_ngrams=True)
-    indexer = NGramsDecontIndexer(str(folder), config=config)
-    hashes = {number for exam in exams for number in indexer.compute_hashes(exam)}
-    np.array(list(hashes), dtype=config.hash_config.np_descr).tofile(folder / "exams.index.hashes")
     keep = NGramsDecontFilter(str(folder), config=config)
+    words = (keep.tokenizer.word_tokenize(simplify_text(exam, config.norm_config)) for exam in exams)
+    hashes = {keep.hash_func(" ".join(run)) for exam in words for run in ngrams(exam, RUN)}
+    np.array(list(hashes), dtype=config.hash_config.np_descr).tofile(folder / "exams.index.hashes")
     return [int(document.id) for document in documents(given) if keep.filter(document) is not True]
 
 

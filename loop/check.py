@@ -14,13 +14,13 @@ from loop.documents import find_documents
 from loop.dollars import dollars_a_round
 from loop.errors import DamagedRunError, ObjectiveError
 from loop.extracts import Extracts
+from loop.figures import in_tokens
 from loop.judging import Judge
 from loop.ledger import Ledger
 from loop.needs import ROUNDS, Cost, estimate, require, resolve_engine
 from loop.objective import Demonstration, Objective, read_demonstrations, read_objective
 from loop.rubric import default_rubric, read_rubric
 from loop.run import describe_student, run_folder
-from loop.status import in_tokens
 from loop.tasks import Tasks
 from loop.verifiers import extract_answer
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from agents.briefs import Tally
 from agents.replies import Plan
-from loop.records import Admission, Cell, Checkpoint, Critique, Evaluation, Round, Sample
+from loop.records import Admission, Cell, Checkpoint, Critique, Evaluation, Sample
+from loop.rounds import Round
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from pydantic import Field
 
 from loop.errors import DamagedRunError, MissingError
 from loop.failpoints import failpoint
-from loop.records import Record, Round, Spent
+from loop.records import Record, Spent
+from loop.rounds import Round
 
 VERSION = 1
 

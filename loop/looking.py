@@ -29,8 +29,9 @@ from loop.contamination import Exams
 from loop.judging import Judge
 from loop.ledger import Ledger
 from loop.objective import Demonstration
-from loop.records import Cell, Critique, Round, Sample
+from loop.records import Cell, Critique, Sample
 from loop.room import ADMISSIONS, CRITIQUES, DIAGNOSIS, PROBE, SAMPLES, Room, Screen, Stage
+from loop.rounds import Round
 
 T = TypeVar("T")
 

@@ -15,8 +15,9 @@ from loop.looking import RunLibrary
 from loop.objective import Objective
 from loop.pieces import kinds_at_hand
 from loop.players import talking
-from loop.records import Cell, Round, Spent
+from loop.records import Cell, Spent
 from loop.room import PLAN, Room
+from loop.rounds import Round
 from loop.seats import Seat
 from loop.tasks import Tasks
 

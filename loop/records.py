@@ -6,9 +6,8 @@ import hashlib
 import json
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from agents.briefs import Tally
 from agents.strategies import Level
 from loop.verifiers import Check
 
@@ -224,27 +223,3 @@ class Spent(Record):
     def __add__(self, other: Spent) -> Spent:
         """The sum, field by field."""
         return Spent(**{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields})
-
-
-class Round(Record):
-    """One pass of the line, closed: a ledger line that stays, whatever came of it."""
-
-    round: int
-    status: Literal["start", "kept", "discarded", "failed"]
-    reason: str = ""
-    dev: Score | None = None
-    checkpoint: Checkpoint | None = None
-    strategies: tuple[str, ...] = ()
-    sampled: int = 0
-    passed: int = 0
-    examples: int = 0
-    dropped: dict[str, int] = Field(default_factory=dict)
-    """Samples that did not become examples, by reason."""
-    dev_cells: tuple[CellScore, ...] = ()
-    samples: tuple[Tally, ...] = ()
-    probe: tuple[Tally, ...] = ()
-    verdict: Verdict | None = None
-    false_positive_rate: float | None = None
-    """Of the admitted samples, the share whose working an independent check finds unsound."""
-    answer_false_positive_rate: float | None = None
-    """Of the samples with a right answer, the share with wrong or missing working: what an answer check lets in."""

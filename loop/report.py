@@ -16,14 +16,16 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from agents.replies import Diagnosis, Plan
+from loop.figures import in_p, in_time, in_tokens
 from loop.files import write_atomic
 from loop.ledger import Ledger
 from loop.plots import Bar, Mark, Scores, columns, curve, score_plot, shape
-from loop.records import Cell, Round, Score, Spent
+from loop.records import Cell, Score, Spent
 from loop.report_cast import cast_parts
 from loop.room import ADMISSIONS, DIAGNOSIS, PLAN, Room
+from loop.rounds import Round
 from loop.screen import PlainScreen
-from loop.status import Standing, claim, in_p, in_time, in_tokens, read_standing
+from loop.status import Standing, claim, read_standing
 from loop.timing import time_rows
 from loop.train import TRAINING
 

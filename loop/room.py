@@ -32,10 +32,10 @@ from loop.records import (
     Critique,
     Evaluation,
     Example,
-    Round,
     Sample,
     Spent,
 )
+from loop.rounds import Round
 from loop.written import Piece
 
 T = TypeVar("T")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 
 from agents.briefs import PlanBrief, RoundBrief
 from agents.replies import Diagnosis
 from loop.budget import BudgetSpent
 from loop.close import Judged, close_round
+from loop.contest import best_round, best_so_far, play_control, play_test
 from loop.critique import calibrate_critics, criticise
 from loop.curate import admit, mix
 from loop.diagnose import diagnose, sit_probe, tally_probe
@@ -17,7 +17,6 @@ from loop.earlier import Earlier, earlier_examples
 from loop.errors import LoopError, StageError
 from loop.evaluate import evaluate, sit_exam
 from loop.plan import make_plan, round_brief, write_brief
-from loop.records import Checkpoint, Evaluation, Round
 from loop.room import (
     ADMISSIONS,
     ATTEMPTS,
@@ -34,9 +33,10 @@ from loop.room import (
     WRITTEN,
     Room,
 )
+from loop.rounds import Round
 from loop.run import Run
 from loop.sample import draw_samples
-from loop.train import make_student, train_control, train_student
+from loop.train import make_student, train_student
 from loop.write import write_pieces
 
 FAILURES_IN_A_ROW = 3
@@ -113,64 +113,9 @@ def finish(run: Run, reason: str) -> None:
     run.ledger.heartbeat(run.bench.meter.here, ended="finished")
 
 
-def play_control(run: Run) -> None:
-    """The same student, the demonstrations alone, the tokens of all rounds up to the best, as many looks at dev."""
-    bench, student = run.bench, run.room("000").fetch(CHECKPOINT)
-    for closed in run.ledger.rounds()[1 : best_round(run).round + 1]:
-        played = run.room(f"{closed.round:03}")
-        if not played.has(CHECKPOINT):
-            continue
-        room, start, tokens = run.room(f"control/{closed.round:03}"), student, played.fetch(CHECKPOINT).tokens
-        choice = played.fetch(PLAN).training
-        student = room.once(CHECKPOINT, partial(train_control, tokens, choice, start, room, bench))
-        _examine(run, room, student, "dev")
-
-
-def play_test(run: Run) -> None:
-    """Open the sealed test: the best student, and beside it the control's best and the student of round 0."""
-    best = best_round(run)
-    for name, checkpoint in contestants(run).items():
-        _examine(run, run.room(f"test/{best.round:03}-{name}"), checkpoint, "test")
-
-
-def contestants(run: Run) -> dict[str, Checkpoint]:
-    """Who sits the test: best, start, and the control's checkpoint with the highest dev score."""
-    found = {"best": best_so_far(run)[0], "start": run.room("000").fetch(CHECKPOINT)}
-    controls = list(control_rooms(run))
-    if controls:
-        room = max(controls, key=lambda r: r.fetch(EVALUATION).score.score)
-        found["control"] = room.fetch(CHECKPOINT)
-    return found
-
-
-def control_rooms(run: Run) -> Iterator[Room]:
-    """The finished stretches of the control, up to the best round."""
-    for number in range(1, best_round(run).round + 1):
-        room = run.room(f"control/{number:03}")
-        if room.has(EVALUATION):
-            yield room
-
-
 def is_finished(run: Run) -> bool:
     """Whether there is nothing to do: the run ended, and neither budget nor goal has changed since."""
     return bool(run.ledger.fact("status") == "finished" and run.ledger.fact("budget") == _budget(run))
-
-
-def best_round(run: Run) -> Round:
-    """The last round that was kept, or round 0."""
-    return next(r for r in reversed(run.ledger.rounds()) if r.status in ("kept", "start"))
-
-
-def best_so_far(run: Run) -> tuple[Checkpoint, Evaluation]:
-    """The best checkpoint, verified, and how it did on dev."""
-    room = run.room(f"{best_round(run).round:03}")
-    return room.fetch(CHECKPOINT), room.fetch(EVALUATION)
-
-
-def _examine(run: Run, room: Room, student: Checkpoint, exam: str) -> Evaluation:
-    bench, problems = run.bench, run.bench.tasks.dev if exam == "dev" else run.bench.tasks.test
-    attempts = room.once(ATTEMPTS, lambda: sit_exam(problems, student, room, bench))
-    return room.once(EVALUATION, lambda: evaluate(exam, attempts, student, bench.judge))
 
 
 def _play_or_fail(run: Run, number: int) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loop.errors import MissingError
+from loop.figures import in_tokens
 from loop.objective import Objective
 from loop.presets import Architecture, read_preset
-from loop.status import in_tokens
 
 
 @dataclass(frozen=True)

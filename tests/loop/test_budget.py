@@ -13,7 +13,8 @@ from loop.budget import MARGIN, BudgetSpent, Meter
 from loop.files import read_rows
 from loop.ledger import Ledger
 from loop.objective import Budget, read_objective
-from loop.records import Round, Sample, Spent
+from loop.records import Sample, Spent
+from loop.rounds import Round
 from loop.run import Run, open_run
 from loop.runner import go
 

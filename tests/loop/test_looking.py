@@ -19,8 +19,9 @@ from agents.talk import Answer, Question
 from loop.looking import RunLibrary
 from loop.objective import read_objective
 from loop.plan import round_brief
-from loop.records import Admission, Critique, Problem, Round, Sample
+from loop.records import Admission, Critique, Problem, Sample
 from loop.room import ADMISSIONS, CRITIQUES, DIAGNOSIS, PLAN, PROBE, ROUND, SAMPLES
+from loop.rounds import Round
 from loop.run import Run, open_run
 from loop.runner import go
 

@@ -21,6 +21,7 @@ from agents.engines.scripted import work_out
 from agents.replies import Diagnosis, Plan
 from loop.calibration import Calibration
 from loop.errors import DamagedRunError, StageError
+from loop.figures import in_p, in_time, in_tokens
 from loop.ledger import Ledger
 from loop.objective import read_objective
 from loop.plots import axis
@@ -29,7 +30,7 @@ from loop.report import write_report
 from loop.run import Run, open_run
 from loop.runner import go
 from loop.screen import PlainScreen
-from loop.status import in_p, in_time, in_tokens, read_standing
+from loop.status import read_standing
 from loop.train import TRAINING
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(2)> & </td>"

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
+from loop.figures import in_p, in_time, in_tokens, in_usd
 from loop.ledger import Ledger
-from loop.records import Evaluation, Round, Spent
+from loop.records import Evaluation, Spent
+from loop.rounds import Round
 from loop.statistics import mcnemar, wilson
-from loop.status import Exams, Standing, as_json, as_table, claim, in_p, in_time, in_tokens, in_usd, read_standing
+from loop.status import Exams, Standing, as_json, as_table, claim, read_standing
 from loop.timing import time_rows, time_table
 
 N = 200

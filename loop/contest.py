@@ -1,0 +1,68 @@
+"""The contest: which student is the best so far, and whom it is measured against on dev and on the sealed test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from loop.evaluate import evaluate, sit_exam
+from loop.records import Checkpoint, Evaluation
+from loop.room import ATTEMPTS, CHECKPOINT, EVALUATION, PLAN, Room
+from loop.rounds import Round
+from loop.run import Run
+from loop.train import train_control
+
+
+def play_control(run: Run) -> None:
+    """The same student, the demonstrations alone, the tokens of all rounds up to the best, as many looks at dev."""
+    bench, student = run.bench, run.room("000").fetch(CHECKPOINT)
+    for closed in run.ledger.rounds()[1 : best_round(run).round + 1]:
+        played = run.room(f"{closed.round:03}")
+        if not played.has(CHECKPOINT):
+            continue
+        room, start, tokens = run.room(f"control/{closed.round:03}"), student, played.fetch(CHECKPOINT).tokens
+        choice = played.fetch(PLAN).training
+        student = room.once(CHECKPOINT, partial(train_control, tokens, choice, start, room, bench))
+        _examine(run, room, student, "dev")
+
+
+def play_test(run: Run) -> None:
+    """Open the sealed test: the best student, and beside it the control's best and the student of round 0."""
+    best = best_round(run)
+    for name, checkpoint in contestants(run).items():
+        _examine(run, run.room(f"test/{best.round:03}-{name}"), checkpoint, "test")
+
+
+def contestants(run: Run) -> dict[str, Checkpoint]:
+    """Who sits the test: best, start, and the control's checkpoint with the highest dev score."""
+    found = {"best": best_so_far(run)[0], "start": run.room("000").fetch(CHECKPOINT)}
+    controls = list(control_rooms(run))
+    if controls:
+        room = max(controls, key=lambda r: r.fetch(EVALUATION).score.score)
+        found["control"] = room.fetch(CHECKPOINT)
+    return found
+
+
+def control_rooms(run: Run) -> Iterator[Room]:
+    """The finished stretches of the control, up to the best round."""
+    for number in range(1, best_round(run).round + 1):
+        room = run.room(f"control/{number:03}")
+        if room.has(EVALUATION):
+            yield room
+
+
+def best_round(run: Run) -> Round:
+    """The last round that was kept, or round 0."""
+    return next(r for r in reversed(run.ledger.rounds()) if r.status in ("kept", "start"))
+
+
+def best_so_far(run: Run) -> tuple[Checkpoint, Evaluation]:
+    """The best checkpoint, verified, and how it did on dev."""
+    room = run.room(f"{best_round(run).round:03}")
+    return room.fetch(CHECKPOINT), room.fetch(EVALUATION)
+
+
+def _examine(run: Run, room: Room, student: Checkpoint, exam: str) -> Evaluation:
+    bench, problems = run.bench, run.bench.tasks.dev if exam == "dev" else run.bench.tasks.test
+    attempts = room.once(ATTEMPTS, lambda: sit_exam(problems, student, room, bench))
+    return room.once(EVALUATION, lambda: evaluate(exam, attempts, student, bench.judge))

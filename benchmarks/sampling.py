@@ -76,7 +76,7 @@ def main() -> None:
             show("offline, prompts per second", speeds, against="plain LLM.generate")
         if chosen.only != "offline":
             environments = {name: environment(name) for name in ("distilabel", "lm_eval")}
-            with VllmServer(Served(bout.student)) as server:
+            with VllmServer(Served(bout.student, talks=False)) as server:
                 served = Bout(bout.folder, bout.prompts, server.address)
                 contestants = on_server(environments)
                 ours(Bout(bout.folder, bout.prompts[: len(bout.prompts) // 4], server.address))  # warms up

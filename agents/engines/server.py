@@ -19,6 +19,7 @@ from agents.engines import EngineError
 from agents.engines.gpu import gpu_holders, wait_until_free
 from agents.engines.guard import Guarded
 from agents.engines.vllm_settings import (
+    as_flags,
     largest_rank,
     missing_vllm,
     read_adapter,
@@ -48,6 +49,9 @@ class Served:
     """0 takes a free one."""
     command: tuple[str, ...] = ()
     """The program that is started, with vllm's flags after it; empty is vllm's own server."""
+    talks: bool = True
+    """Whether a model without a chat template gets one, so that it can be talked to; else it only goes on with texts,
+    which come many in a request."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class VllmServer:
         """`echo`: copy its log to our standard error."""
         self.served, self._patience, self._echo = served, patience, echo
         self._port = served.port or _free_port(served.host)
-        self._command = (*(served.command or _vllm_command()), *_flags(_settings(served, self._port)))
+        self._command = (*(served.command or _vllm_command()), *as_flags(_settings(served, self._port)))
         self._process: Guarded | None = None
         self._before: dict[int, int] = {}
         self._over, self._given_up = threading.Event(), ""
@@ -211,7 +215,7 @@ def _settings(served: Served, port: int) -> dict[str, Any]:
             "max_lora_rank": largest_rank(adapters.values()),
         }
         settings["lora_modules"] = [json.dumps({"name": name, "path": path}) for name, path in adapters.items()]
-    if _lacks_chat_template(Path(settings.get("tokenizer", settings["model"]))):
+    if served.talks and _lacks_chat_template(Path(settings.get("tokenizer", settings["model"]))):
         settings["chat_template"] = CHAT_TEMPLATE
     return settings
 
@@ -222,19 +226,6 @@ def _lacks_chat_template(folder: Path) -> bool:
     if not told.is_file() or (folder / "chat_template.jinja").is_file():
         return False
     return "chat_template" not in json.loads(told.read_text(encoding="utf-8"))
-
-
-def _flags(settings: dict[str, Any]) -> list[str]:
-    flags: list[str] = []
-    for name, value in settings.items():
-        flag = "--" + name.replace("_", "-")
-        if isinstance(value, bool):
-            flags.append(flag if value else flag.replace("--", "--no-", 1))
-        elif isinstance(value, list):
-            flags += [flag, *value]
-        else:
-            flags.append(f"{flag}={json.dumps(value) if isinstance(value, dict) else value}")
-    return flags
 
 
 def _is_taken(host: str, port: int) -> bool:

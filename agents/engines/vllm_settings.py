@@ -81,6 +81,20 @@ def vllm_settings(model: str) -> dict[str, Any]:
         raise EngineError(f"LOOP_VLLM_ARGS: is no JSON object ({error}); write one, or unset it") from error
 
 
+def as_flags(settings: dict[str, Any]) -> list[str]:
+    """Settings as vllm's command line takes them."""
+    flags: list[str] = []
+    for name, value in settings.items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(flag if value else flag.replace("--", "--no-", 1))
+        elif isinstance(value, list):
+            flags += [flag, *value]
+        else:
+            flags.append(f"{flag}={json.dumps(value) if isinstance(value, dict) else value}")
+    return flags
+
+
 def largest_rank(adapters: Iterable[str]) -> int:
     """The rank that vllm must be ready for, of those that it takes."""
     rank = max(int((read_adapter(folder) or {}).get("r", 1)) for folder in adapters)

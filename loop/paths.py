@@ -92,7 +92,9 @@ class Archive:
 
     def __init__(self, rows: Iterable[tuple[str, str]] = ()) -> None:
         """Args: rows: (problem, response) of each."""
-        self._keys = {_key(problem, path_of(response)) for problem, response in rows}
+        self._names: dict[str, str] = {}
+        for problem, response in rows:
+            self.add(problem, response)
 
     def holds(self, problem: str, response: str) -> bool:
         """Whether this path is known."""
@@ -100,17 +102,21 @@ class Archive:
 
     def holds_path(self, problem: str, path: str) -> bool:
         """The same, for a path that is read already."""
-        return _key(problem, path) in self._keys
+        return _key(problem, path) in self._names
 
-    def add(self, problem: str, response: str) -> bool:
-        """Add a path; whether it is new."""
+    def add(self, problem: str, response: str, name: str = "") -> bool:
+        """Add a path, under a name by which to find its row; whether it is new."""
         key = _key(problem, path_of(response))
-        is_new = key not in self._keys
-        self._keys.add(key)
+        is_new = key not in self._names
+        self._names.setdefault(key, name)
         return is_new
 
+    def name_of(self, problem: str, response: str) -> str:
+        """The name under which this path was first added; "" of one that is not known."""
+        return self._names.get(_key(problem, path_of(response)), "")
+
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._names)
 
 
 def _key(problem: str, path: str) -> str:

@@ -26,7 +26,6 @@ class Solution(NamedTuple):
     """Whether a person vouches for it: it is always kept, and counts in no cap."""
 
 
-@lru_cache(maxsize=2**14)
 def path_of(response: str) -> str:
     """The signature of a solution: its distinct equations in their order; without any, the folded text.
 
@@ -36,8 +35,13 @@ def path_of(response: str) -> str:
     keeps its result. The rule is RFT's (arXiv 2308.01825; OFA-Sys/gsm8k-ScRel joins the texts between << and >>),
     read here from plain text too. What cannot be read for certain (see loop/working.py) is not seen.
     """
-    equations = dict.fromkeys(_equations(response))
-    return "|".join(equations) or folded(response)
+    return "|".join(equations_of(response)) or folded(response)
+
+
+@lru_cache(maxsize=2**14)
+def equations_of(response: str) -> tuple[str, ...]:
+    """The distinct equations of a solution, in their order, as its path has them; none where it shows none."""
+    return tuple(dict.fromkeys(_equations(response)))
 
 
 def keep_paths(

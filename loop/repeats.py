@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from loop.contamination import Exams
 from loop.duplicates import Novelty, Row
-from loop.paths import Archive, path_of
+from loop.paths import Archive, equations_of
 from loop.records import Example, Sample, digest
 from loop.tasks import folded
 
@@ -60,8 +60,10 @@ def find_known_paths(samples: Sequence[Sample], known: Known) -> dict[str, Repea
     same equations, TELLING or more, as another problem: that one in other words.
     """
     archive, found = Archive(), dict[str, Repeat]()
-    for row in _of_same_problems(samples, known):
+    again = _of_same_problems(samples, known)
+    for row in again:
         archive.add(folded(row.prompt), row.response, row.id)
+    solved = {folded(row.prompt) for row in again}
     by_problem: defaultdict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         if not sample.written:  # a text solves nothing
@@ -70,9 +72,9 @@ def find_known_paths(samples: Sequence[Sample], known: Known) -> dict[str, Repea
         for row in known.rows:
             archive.add("", row.response, row.id)
     for prompt, group in by_problem.items():
-        telling = [s for s in group if s.problem.author and path_of(s.response).count("|") + 1 >= TELLING]
-        for problem, asked in ((prompt, group), ("", telling)):
-            names = {s.id: archive.name_of(problem, s.response) for s in asked} if len(archive) else {}
+        telling = [s for s in group if s.problem.author and len(equations_of(s.response)) >= TELLING]
+        for problem, asked in ((prompt, group if prompt in solved else []), ("", telling)):
+            names = {sample.id: archive.name_of(problem, sample.response) for sample in asked}
             found |= {key: Repeat("known path", name) for key, name in names.items() if name}
         for sample in telling:
             archive.add("", sample.response, example_id(sample))

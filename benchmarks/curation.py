@@ -32,7 +32,7 @@ from rich.table import Table
 
 from benchmarks.sampling import PEERS, ROOT, environment
 from loop.contamination import Exams
-from loop.duplicates import Novelty
+from loop.duplicates import Novelty, Row
 
 VOCABULARY, EXAMS, POOL = 30_000, 1000, 5000
 """Words; exam problems; rows that copies are made of, the latest."""
@@ -161,7 +161,7 @@ def ours(kind: str, given: str, told: str) -> None:
     """Our own contestant, in its process."""
     exams = json.loads((Path(given).parent / "exams.json").read_text(encoding="utf-8"))
     with Path(given).open(encoding="utf-8") as lines:
-        rows = ((str(row["id"]), row["text"]) for row in map(json.loads, lines))
+        rows = (Row(str(row["id"]), row["text"]) for row in map(json.loads, lines))
         began, used = time.monotonic(), sum(os.times()[:4])
         if kind == "duplicates":
             flagged = [int(name) for name, twin in Novelty().sift(rows) if twin]

@@ -9,7 +9,7 @@ from pathlib import Path
 from agents.purse import FREE
 from loop.bench import Student
 from loop.cast import Player
-from loop.contamination import Exams
+from loop.contamination import Exams, exams_of
 from loop.documents import find_documents
 from loop.dollars import dollars_a_round
 from loop.errors import DamagedRunError, ObjectiveError
@@ -38,12 +38,13 @@ def check_objective(path: Path) -> list[str]:
     needs = require(objective, folder)
     demonstrations = read_demonstrations(objective)
     tasks = Tasks(objective, [row.prompt for row in demonstrations])
+    exams = exams_of([*tasks.dev, *tasks.test])
     student = describe_student(objective, demonstrations)
     return [
         *needs,
-        *_demonstration_lines(objective, demonstrations, tasks),
+        *_demonstration_lines(objective, demonstrations, tasks, exams),
         *_task_lines(tasks),
-        *_document_lines(objective, tasks),
+        *_document_lines(objective, exams),
         *_length_notes(student, demonstrations, tasks),
         _cast_line(objective),
         *_critic_lines(objective),
@@ -53,7 +54,9 @@ def check_objective(path: Path) -> list[str]:
     ]
 
 
-def _demonstration_lines(objective: Objective, demonstrations: Sequence[Demonstration], tasks: Tasks) -> list[str]:
+def _demonstration_lines(
+    objective: Objective, demonstrations: Sequence[Demonstration], tasks: Tasks, exams: Exams
+) -> list[str]:
     """Raises: ObjectiveError when a scratch student is built from rows of which none holds an answer."""
     if not demonstrations:
         return ["demonstrations: none: the student starts as it is, and nothing anchors its form"]
@@ -68,7 +71,6 @@ def _demonstration_lines(objective: Objective, demonstrations: Sequence[Demonstr
     if Judge(tasks, demonstrations).checks_working:
         working = "is checked, and a sample's must hold too"
     lines = [f"demonstrations: {len(demonstrations)} rows, {answered} with an answer; their working {working}"]
-    exams = Exams(problem.prompt for problem in (*tasks.dev, *tasks.test))
     held = [match for row in demonstrations if (match := exams.match(row.prompt, row.response))]
     if held:
         lines.append(f"note: {len(held)} demonstrations share text with dev or test, such as {held[0][:80]!r}")
@@ -90,11 +92,11 @@ def _task_lines(tasks: Tasks) -> list[str]:
     return [*lines, *(f"note: {note}" for note in tasks.notes)]
 
 
-def _document_lines(objective: Objective, tasks: Tasks) -> list[str]:
+def _document_lines(objective: Objective, exams: Exams) -> list[str]:
     if objective.documents is None:
         return []
     found = find_documents(objective)
-    extracts = Extracts(found.documents, (problem.prompt for problem in (*tasks.dev, *tasks.test)))
+    extracts = Extracts(found.documents, exams)
     left_aside = [f"{n} {words}" for n, words in ((found.empty, "empty"), (found.again, "there twice")) if n]
     lines = [
         f"documents: {len(objective.document_files())} files, {len(found.documents)} documents"

@@ -67,6 +67,16 @@ class ExamCode:
         return best
 
 
+def solution_of(prompt: str, written: str) -> str:
+    """A problem's reference code, whole as it would run; "" where what is written for it defines no function.
+
+    Code that begins indented is the end of its prompt, as HumanEval's is.
+    """
+    code = written.strip("\n")
+    whole = f"{prompt.rstrip()}\n{code}" if code[:1] in (" ", "\t") else code
+    return whole if re.search(r"^[ \t]*(async )?def ", whole, re.MULTILINE) else ""
+
+
 def codes_of(prompt: str, response: str) -> Iterator[str]:
     """What may be code in a row: fenced blocks; else the response, the two as one, and the prompt."""
     fenced = [textwrap.dedent(m[2]) for text in (prompt, response) for m in FENCE.finditer(text)]

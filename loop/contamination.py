@@ -12,15 +12,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from loop.code_match import ExamCode
+from loop.code_match import ExamCode, solution_of
 from loop.grams import Gram, grams_of, wording_of, words_of
-from loop.records import Record
+from loop.records import Problem, Record
 from loop.tasks import folded
 
 RUN = 13
 """Words in a row that make a match (phi-1 and GPT-3 use 13), when most of them are the problem's own."""
 PIECE, PIECES = 8, 0.5
-"""A prompt matches that holds more than half of a problem's own words in runs of 8 (Tulu 3, arXiv 2411.15124: the
+"""A text matches that holds more than half of a problem's own words in runs of 8 (Tulu 3, arXiv 2411.15124: the
 share of a test problem's tokens that stand in shared 8-grams, over one half)."""
 COVER = 5
 """Words of the grams by which a run is told from the wording."""
@@ -55,9 +55,10 @@ class Exams:
         """Args: solutions: of exam problems, whole as they would run; those that are no Python code, or too short,
         are passed over.
         """
-        self._prompts = list(dict.fromkeys(prompts))
-        self._folded = {folded(prompt): prompt for prompt in reversed(self._prompts)}
-        words = [words_of(prompt) for prompt in self._prompts]
+        self.prompts = tuple(dict.fromkeys(prompts))
+        """The distinct ones."""
+        self._folded = {folded(prompt): prompt for prompt in reversed(self.prompts)}
+        words = [words_of(prompt) for prompt in self.prompts]
         covers = wording_of(words, COVER)
         self._wording = wording_of(words, GRAM)
         self._own = [self._own_grams(w) for w in words]
@@ -83,15 +84,18 @@ class Exams:
 
     def find(self, prompt: str, response: str) -> Match | None:
         """How a row gives an exam problem away: the first that holds of the same problem, a run of RUN words in it,
-        a near-duplicate as its prompt, pieces of PIECE words in its prompt, and a solution's code in it.
+        a near-duplicate as its prompt or response, pieces of PIECE words in one of them, and a solution's code.
         """
         if (same := self._folded.get(folded(prompt))) is not None:
             return Match(kind="same problem", exam=same, span=prompt)
-        asked = words_of(prompt)
-        for run in grams_of([*asked, *words_of(response)], RUN):
+        asked, said = words_of(prompt), words_of(response)
+        for run in grams_of([*asked, *said], RUN):
             if (i := self._runs.get(run)) is not None:
-                return Match(kind="run", exam=self._prompts[i], span=" ".join(run))
-        return self._near(prompt, asked) or self._in_pieces(asked) or self._as_code(prompt, response)
+                return Match(kind="run", exam=self.prompts[i], span=" ".join(run))
+        for text, words in ((prompt, asked), (response, said)):
+            if found := self._near(text, words) or self._in_pieces(words):
+                return found
+        return self._as_code(prompt, response)
 
     def _in_pieces(self, words: Sequence[str]) -> Match | None:
         covered: defaultdict[int, int] = defaultdict(int)
@@ -102,14 +106,14 @@ class Exams:
                 places[i].update(range(place, place + PIECE))
         for i in sorted(covered):
             if covered[i].bit_count() > PIECES * self._own_words[i]:
-                return Match(kind="pieces", exam=self._prompts[i], span=_pieced(words, places[i]))
+                return Match(kind="pieces", exam=self.prompts[i], span=_pieced(words, places[i]))
         return None
 
-    def _near(self, prompt: str, words: Sequence[str]) -> Match | None:
+    def _near(self, text: str, words: Sequence[str]) -> Match | None:
         own = self._own_grams(words)
         for i in sorted({i for gram in own for i in self._holders.get(gram, ())}):
             if len(own & self._own[i]) >= NEAR * len(own | self._own[i]):
-                return Match(kind="near-duplicate", exam=self._prompts[i], span=prompt)
+                return Match(kind="near-duplicate", exam=self.prompts[i], span=text)
         return None
 
     def _as_code(self, prompt: str, response: str) -> Match | None:
@@ -120,6 +124,11 @@ class Exams:
         """The grams of a problem that are not the task's wording; none of one that is too short."""
         own = set(grams_of(words, GRAM)) - self._wording
         return own if len(own) >= LONG_ENOUGH else set()
+
+
+def exams_of(problems: Sequence[Problem]) -> Exams:
+    """The exams of all these problems, with their reference code where they have any."""
+    return Exams((p.prompt for p in problems), (solution_of(p.prompt, p.solution or p.answer) for p in problems))
 
 
 def _holders(grams: Sequence[set[Gram]]) -> dict[Gram, list[int]]:
@@ -140,8 +149,15 @@ def _own_words(words: Sequence[str], wording: frozenset[Gram]) -> list[bool]:
 
 
 def _telling(words: Sequence[str], is_own: Sequence[bool], length: int) -> list[int]:
-    """Where the runs begin that are for the most part outside the wording."""
-    return [i for i in range(len(words) - length + 1) if sum(is_own[i : i + length]) > length / 2]
+    """Where the runs begin that are for the most part outside the wording, and by half no marks: a list of numbers
+    in brackets is like many others.
+    """
+    is_word = [word[0].isalnum() for word in words]
+    return [
+        i
+        for i in range(len(words) - length + 1)
+        if sum(is_own[i : i + length]) > length / 2 and sum(is_word[i : i + length]) >= length / 2
+    ]
 
 
 def _bits(flags: Sequence[bool]) -> int:

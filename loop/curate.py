@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from agents.replies import Mixture, Plan, Strategy
 from agents.strategies import Arbitration
 from loop.arbitration import Answered, keep_best
-from loop.contamination import Exams
+from loop.contamination import Match
 from loop.objective import Demonstration
 from loop.paths import Solution, keep_paths
 from loop.records import Admission, Cell, Critique, Example, Sample, digest
-from loop.tasks import folded
+from loop.repeats import Known, Repeat, example_id, find_duplicates, find_known_paths, find_near_duplicates
 
 
 def admit(
@@ -21,52 +21,46 @@ def admit(
     plan: Plan,
     samples: Sequence[Sample],
     critiques: Sequence[Critique],
-    exams: Exams,
+    known: Known,
     seed: int = 0,
 ) -> list[Admission]:
-    """Decide on every sample that passed its critique: nothing twice, nothing of an exam, no more than the caps."""
+    """Decide on every sample that passed its critique: nothing twice, nothing of an exam, no more than the caps.
+
+    What was trained on before counts as if it stood before the first sample.
+    """
     passed = {s.id: s for s, critique in zip(samples, critiques, strict=True) if critique.passed}
     open_ones = dict(passed)
     reasons: dict[str, str] = {}
+    repeats: dict[str, Repeat] = {}
 
     def refuse(found: Mapping[str, str]) -> None:
         reasons.update(found)
         for key in found:
             open_ones.pop(key)
 
-    refuse(_duplicates(open_ones.values()))
+    def refuse_repeats(find: Callable[[Sequence[Sample], Known], dict[str, Repeat]]) -> None:
+        found = find([*open_ones.values()], known)
+        repeats.update(found)
+        refuse({key: repeat.reason for key, repeat in found.items()})
+
+    refuse_repeats(find_duplicates)
     easy = _solved_by_all(samples, passed)
     refuse({s.id: "solved by all" for s in open_ones.values() if _told(plan, s).skip_solved and s.problem.id in easy})
-    matches = {s.id: found for s in open_ones.values() if (found := exams.match(s.problem.prompt, s.response))}
+    matches = {s.id: found for s in open_ones.values() if (found := known.exams.find(s.problem.prompt, s.response))}
     refuse(dict.fromkeys(matches, "stands in an exam"))
     refuse(_beaten(plan, open_ones.values(), {critique.id: critique.score for critique in critiques}))
+    refuse_repeats(find_known_paths)
     refuse(_over_paths(plan, open_ones.values(), seed))
+    refuse_repeats(find_near_duplicates)
     refuse(_over_strategies(plan, open_ones.values()))
     return [
-        Admission(
-            id=sample.id,
-            reason=reasons.get(sample.id, ""),
-            matched=matches.get(sample.id, ""),
-            example=None if sample.id in reasons else _example(sample, round_number),
-        )
+        _admission(sample, reasons.get(sample.id, ""), matches.get(sample.id), repeats.get(sample.id), round_number)
         for sample in passed.values()
     ]
 
 
 def _told(plan: Plan, sample: Sample) -> Strategy:
     return plan.strategies[sample.place]
-
-
-def _duplicates(samples: Iterable[Sample]) -> dict[str, str]:
-    """Of the same response to the same problem, all but the first."""
-    seen: set[tuple[str, str]] = set()
-    found = {}
-    for sample in samples:
-        key = (sample.problem.id, folded(sample.response))
-        if key in seen:
-            found[sample.id] = "duplicate"
-        seen.add(key)
-    return found
 
 
 def _solved_by_all(samples: Sequence[Sample], passed: Collection[str]) -> set[str]:
@@ -155,9 +149,24 @@ def demonstration_row(row: Demonstration) -> Example:
     )
 
 
+def _admission(
+    sample: Sample, reason: str, match: Match | None, repeat: Repeat | None, round_number: int
+) -> Admission:  # fmt: skip
+    return Admission(
+        id=sample.id,
+        reason=reason,
+        matched=match.span if match else "",
+        matched_by=match.kind if match else "",
+        exam=match.exam if match else "",
+        repeats=repeat.of if repeat else "",
+        similarity=repeat.similarity if repeat else None,
+        example=None if reason else _example(sample, round_number),
+    )
+
+
 def _example(sample: Sample, round_number: int) -> Example:
     return Example(
-        id=digest("example", sample.problem.prompt, sample.response),
+        id=example_id(sample),
         prompt=sample.problem.prompt,
         response=sample.response.strip(),
         origin=sample.id,

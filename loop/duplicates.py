@@ -51,11 +51,24 @@ class Twin(Record):
     """Jaccard, of their shingles; 1.0 for the same words."""
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
+    """A row as it is compared: with its prompt, and without."""
+
     id: str
     text: str
+    """Its response, or all of it where there is no prompt."""
+    prompt: str = ""
+
+    @property
+    def whole(self) -> str:
+        """Prompt and text."""
+        return f"{self.prompt}\n{self.text}" if self.prompt else self.text
+
+
+class _Sketched(NamedTuple):
+    row: Row
     key: bytes
-    """Digest of its folded text."""
+    """Digest of its folded words."""
     sketch: Any | None
     """None of one that is too short."""
 
@@ -67,79 +80,101 @@ class Novelty:
     A row takes its text and about 3 kB.
     """
 
-    def __init__(self, held: Iterable[tuple[str, str]] = (), common: Iterable[str] = ()) -> None:
-        """Args: held: id and text of every row trained on before. common: texts that are known to be different, such
-        as exam problems or demonstrations; what several of them share is the task's wording and makes no twins.
+    def __init__(self, held: Iterable[Row] = (), common: Iterable[str] = ()) -> None:
+        """Args: held: every row trained on before. common: texts that are known to be different, such as exam
+        problems or demonstrations; what several of them share is the task's wording and makes no twins.
         """
         from rensa import RMinHashLSH
 
         self._wording = frozenset(" ".join(gram) for gram in wording_of(map(words_of, common), SHINGLE))
-        self._ids: list[str] = []
-        self._texts: list[str] = []
+        self._rows: list[Row] = []
         self._same: dict[bytes, int] = {}
         self._lsh = RMinHashLSH(ALIKE, BANDS * ROWS, BANDS)
-        for row in self._sketched(held):
-            if row.key not in self._same:  # one that is like a held row is held too: others may be like it alone
-                self._hold(row)
+        for row in held:
+            if (key := _key(row.whole)) not in self._same:  # one that is like another is held too
+                self._place(row, key)
+        self._unsketched = range(len(self._rows))
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._rows)
 
-    def sift(self, rows: Iterable[tuple[str, str]]) -> Iterator[tuple[str, Twin | None]]:
+    def sift(self, rows: Iterable[Row]) -> Iterator[tuple[str, Twin | None]]:
         """Each row's id with the row it repeats, or None: then it is new, and held from here on.
 
-        Rows (id and text) are read as they are needed, BATCH ahead.
+        Rows are read as they are needed, BATCH ahead.
         """
         for row in self._sketched(rows):
             twin = self._twin(row)
             if twin is None:
                 self._hold(row)
-            yield row.id, twin
+            yield row.row.id, twin
 
-    def twin(self, text: str) -> Twin | None:
+    def twin(self, text: str, prompt: str = "") -> Twin | None:
         """The held row that a text repeats: the same words, else the most alike, the earliest of several."""
-        return self._twin(next(self._sketched([("", text)])))
+        return self._twin(next(self._sketched([Row("", text, prompt)])))
 
-    def _twin(self, row: _Row) -> Twin | None:
+    def _twin(self, row: _Sketched) -> Twin | None:
         if (same := self._same.get(row.key)) is not None:
             return self._as_twin(same, 1.0)
-        near = sorted(self._lsh.query(row.sketch))[:MOST_LOOKED_AT] if row.sketch is not None else []
+        if row.sketch is None:
+            return None
+        self._sketch_held()
+        near = sorted(self._lsh.query(row.sketch))[:MOST_LOOKED_AT]
         if not near:
             return None
-        own = self._shingles(row.text)
-        alike, place = max((_jaccard(own, self._shingles(self._texts[place])), -place) for place in near)
+        own = self._shingles(row.row.whole)
+        alike, place = max((self._likeness(row.row, own, self._rows[place]), -place) for place in near)
         return self._as_twin(-place, alike) if alike >= ALIKE else None
 
-    def _as_twin(self, place: int, similarity: float) -> Twin:
-        return Twin(id=self._ids[place], text=self._texts[place], similarity=similarity)
+    def _likeness(self, row: Row, own: set[str], held: Row) -> float:
+        """Of the whole rows or of their texts, the lower: two answers to one question, or two questions about one
+        passage, are no repeats.
+        """
+        alike = _jaccard(own, self._shingles(held.whole))
+        if alike < ALIKE or not (row.prompt or held.prompt) or folded(row.text) == folded(held.text):
+            return alike
+        return min(alike, _jaccard(self._shingles(row.text), self._shingles(held.text)))
 
-    def _hold(self, row: _Row) -> None:
-        self._same[row.key] = place = len(self._ids)
-        self._ids.append(row.id)
-        self._texts.append(row.text)
+    def _as_twin(self, place: int, similarity: float) -> Twin:
+        return Twin(id=self._rows[place].id, text=self._rows[place].whole, similarity=similarity)
+
+    def _hold(self, row: _Sketched) -> None:
+        place = self._place(row.row, row.key)
         if row.sketch is not None:
             self._lsh.insert(place, row.sketch)
 
-    def _sketched(self, rows: Iterable[tuple[str, str]]) -> Iterator[_Row]:
+    def _place(self, row: Row, key: bytes) -> int:
+        self._same[key] = place = len(self._rows)
+        self._rows.append(row)
+        return place
+
+    def _sketch_held(self) -> None:
+        """Sketch what was held from the start, when the first row comes that is long enough to be like any of it."""
+        places, self._unsketched = self._unsketched, range(0)
+        for place, row in zip(places, self._sketched(self._rows[place] for place in places), strict=True):
+            if row.sketch is not None:
+                self._lsh.insert(place, row.sketch)
+
+    def _sketched(self, rows: Iterable[Row]) -> Iterator[_Sketched]:
         from rensa import RMinHash
 
         source = iter(rows)
         while batch := list(islice(source, BATCH)):
-            shingles = [self._shingles(text) for _, text in batch]
+            shingles = [self._shingles(row.whole) for row in batch]
             long = [found for found in shingles if len(found) >= LONG_ENOUGH]
             sketches = iter(RMinHash.from_token_sets(long, num_perm=BANDS * ROWS, seed=SEED))
-            for (name, text), found in zip(batch, shingles, strict=True):
-                yield _Row(name, text, _key(text), next(sketches) if len(found) >= LONG_ENOUGH else None)
+            for row, found in zip(batch, shingles, strict=True):
+                yield _Sketched(row, _key(row.whole), next(sketches) if len(found) >= LONG_ENOUGH else None)
 
     def _shingles(self, text: str) -> set[str]:
         words = words_of(text)
-        shingles = {" ".join(words[i : i + SHINGLE]) for i in range(len(words) - SHINGLE + 1)}
+        shingles = set(map(" ".join, zip(*(words[i:] for i in range(SHINGLE)), strict=False)))
         return shingles - self._wording if self._wording else shingles
 
 
 def _jaccard(one: set[str], other: set[str]) -> float:
     shared = len(one & other)
-    return shared / (len(one) + len(other) - shared)
+    return shared / max(1, len(one) + len(other) - shared)
 
 
 def _key(text: str) -> bytes:

@@ -40,10 +40,9 @@ class Extract(Record):
 class Extracts:
     """The distinct extracts of some documents that hold no problem of an exam."""
 
-    def __init__(self, documents: Iterable[Document], exam_prompts: Iterable[str]) -> None:
-        """Args: exam_prompts: of all problems of dev and test."""
-        prompts = list(exam_prompts)
-        exams, held = Exams(prompts), _Held(prompts)
+    def __init__(self, documents: Iterable[Document], exams: Exams) -> None:
+        """Args: exams: all problems of dev and test."""
+        held = _Held(exams.prompts)
         found = {e.id: e for document in documents for e in split_document(document)}
         matches = {e.id: held.match(e.text) or exams.match(e.text, "") for e in found.values()}
         self.all = tuple(extract for extract in found.values() if not matches[extract.id])

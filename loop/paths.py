@@ -26,7 +26,6 @@ class Solution(NamedTuple):
     """Whether a person vouches for it: it is always kept, and counts in no cap."""
 
 
-@lru_cache(maxsize=2**14)
 def path_of(response: str) -> str:
     """The signature of a solution: its distinct equations in their order; without any, the folded text.
 
@@ -36,8 +35,13 @@ def path_of(response: str) -> str:
     keeps its result. The rule is RFT's (arXiv 2308.01825; OFA-Sys/gsm8k-ScRel joins the texts between << and >>),
     read here from plain text too. What cannot be read for certain (see loop/working.py) is not seen.
     """
-    equations = dict.fromkeys(_equations(response))
-    return "|".join(equations) or folded(response)
+    return "|".join(equations_of(response)) or folded(response)
+
+
+@lru_cache(maxsize=2**14)
+def equations_of(response: str) -> tuple[str, ...]:
+    """The distinct equations of a solution, in their order, as its path has them; none where it shows none."""
+    return tuple(dict.fromkeys(_equations(response)))
 
 
 def keep_paths(
@@ -92,7 +96,9 @@ class Archive:
 
     def __init__(self, rows: Iterable[tuple[str, str]] = ()) -> None:
         """Args: rows: (problem, response) of each."""
-        self._keys = {_key(problem, path_of(response)) for problem, response in rows}
+        self._names: dict[str, str] = {}
+        for problem, response in rows:
+            self.add(problem, response)
 
     def holds(self, problem: str, response: str) -> bool:
         """Whether this path is known."""
@@ -100,17 +106,21 @@ class Archive:
 
     def holds_path(self, problem: str, path: str) -> bool:
         """The same, for a path that is read already."""
-        return _key(problem, path) in self._keys
+        return _key(problem, path) in self._names
 
-    def add(self, problem: str, response: str) -> bool:
-        """Add a path; whether it is new."""
+    def add(self, problem: str, response: str, name: str = "") -> bool:
+        """Add a path, under a name by which to find its row; whether it is new."""
         key = _key(problem, path_of(response))
-        is_new = key not in self._keys
-        self._keys.add(key)
+        is_new = key not in self._names
+        self._names.setdefault(key, name)
         return is_new
 
+    def name_of(self, problem: str, response: str) -> str:
+        """The name under which this path was first added; "" of one that is not known."""
+        return self._names.get(_key(problem, path_of(response)), "")
+
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._names)
 
 
 def _key(problem: str, path: str) -> str:

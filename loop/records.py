@@ -67,6 +67,8 @@ class Problem(Record):
     author: str = ""
     """The strategy that wrote it, from `parent`; its `answer` is then "" until independent samples agree on one."""
     parent: str = ""
+    solution: str = ""
+    """Its reference code, where its file has one; no prompt holds it. That of an exam is looked for in rows."""
 
     @property
     def cell(self) -> Cell:
@@ -135,9 +137,18 @@ class Admission(Record):
     id: str
     """The sample's."""
     reason: str
-    """Why not: duplicate, same path, solved by all, another is better, over the cap, stands in an exam; else ""."""
+    """Why not: duplicate, solved by all, stands in an exam, another is better, known path, same path, over the cap,
+    near-duplicate of an earlier row; else ""."""
     matched: str = ""
-    """The text by which it gave an exam problem away."""
+    """Its text that gives an exam problem away."""
+    matched_by: str = ""
+    """The kind of match: see loop/contamination.py."""
+    exam: str = ""
+    """The exam problem that it gives away, or that one's reference code."""
+    repeats: str = ""
+    """Id of the example that it repeats: of an earlier round, a demonstration, or what an earlier sample became."""
+    similarity: float | None = None
+    """Of a duplicate or near-duplicate, to that example: see loop/duplicates.py."""
     example: Example | None
 
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,15 +21,14 @@ from loop.ledger import Ledger
 from loop.plots import Bar, Mark, Scores, columns, curve, score_plot, shape
 from loop.records import Cell, Score, Spent
 from loop.report_cast import cast_parts
-from loop.room import ADMISSIONS, DIAGNOSIS, PLAN, Room
+from loop.report_leaks import leaks_of
+from loop.room import DIAGNOSIS, PLAN, Room
 from loop.rounds import Round
 from loop.screen import PlainScreen
 from loop.status import Standing, claim, read_standing
 from loop.timing import time_rows
 from loop.train import TRAINING
 
-MATCHES = 20
-"""Texts of exam matches that are shown; the others are counted."""
 MODES = 6
 """Failure modes that are shown with examples; the smaller ones are named."""
 QUOTE = 700
@@ -111,7 +109,7 @@ def _page(source: Source) -> dict[str, Any]:
         "heat": _heat(source),
         "plans": list(_plans(source)),
         "reasons": _reasons(standing.rounds),
-        "matches": _matches(source),
+        "leaks": leaks_of(standing.rounds, source.room),
         "diagnosis": _last_diagnosis(source),
         "modes": MODES,
         "times": time_rows(folder),
@@ -230,18 +228,6 @@ def _reasons(rounds: Sequence[Round]) -> list[str]:
     for closed in rounds:
         total.update(closed.dropped)
     return [reason for reason, _ in total.most_common()]
-
-
-def _matches(source: Source) -> dict[str, Any]:
-    """The texts by which samples would have given an exam problem away, each with its (round, sample) pairs."""
-    reason = "stands in an exam"
-    found: dict[str, list[tuple[int, str]]] = {}
-    for closed in (r for r in source.standing.rounds if r.dropped.get(reason)):
-        for row in source.room(f"{closed.round:03}").fetch(ADMISSIONS):
-            if row.reason == reason:
-                found.setdefault(row.matched, []).append((closed.round, row.id))
-    total = sum(map(len, found.values()))
-    return {"shown": list(islice(found.items(), MATCHES)), "texts": len(found), "total": total}
 
 
 def _last_diagnosis(source: Source) -> tuple[int, Diagnosis] | None:

@@ -18,7 +18,7 @@ from agents.verdicts import Rubric
 from loop.bench import Bench, Student
 from loop.budget import Meter
 from loop.cast import Player
-from loop.contamination import Exams
+from loop.contamination import exams_of
 from loop.crew import Crew
 from loop.documents import read_documents
 from loop.errors import DamagedRunError, MissingError, ObjectiveError
@@ -88,8 +88,7 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
             ledger.heartbeat(meter.here)
 
     cast = objective.cast
-    exam_prompts = [problem.prompt for problem in (*tasks.dev, *tasks.test)]
-    exams = Exams(exam_prompts)
+    exams = exams_of([*tasks.dev, *tasks.test])
     clean = [d for d in demonstrations if not exams.match(d.prompt, d.response)]
     if len(clean) < len(demonstrations):
         screen.note(f"{len(demonstrations) - len(clean)} demonstrations hold a problem of an exam: left out")
@@ -114,7 +113,7 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
         critics=tuple(seat_of(player, objective) for player in cast.critics),
         rubric=_rubric(objective) if cast.critics else None,
         bar=objective.critic.bar,
-        extracts=Extracts(read_documents(objective), exam_prompts) if objective.documents else None,
+        extracts=Extracts(read_documents(objective), exams) if objective.documents else None,
     )
     for note in tasks.notes:
         screen.note(note)

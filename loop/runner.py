@@ -11,12 +11,13 @@ from loop.budget import BudgetSpent
 from loop.close import Judged, close_round
 from loop.contest import best_round, best_so_far, play_control, play_test
 from loop.critique import calibrate_critics, criticise
-from loop.curate import admit, mix
+from loop.curate import admit, demonstration_row, mix
 from loop.diagnose import diagnose, sit_probe, tally_probe
 from loop.earlier import Earlier, earlier_examples
 from loop.errors import LoopError, StageError
 from loop.evaluate import evaluate, sit_exam
 from loop.plan import make_plan, round_brief, write_brief
+from loop.repeats import Known
 from loop.room import (
     ADMISSIONS,
     ATTEMPTS,
@@ -90,7 +91,8 @@ def play_round(run: Run, number: int) -> Round:
     samples = room.once(SAMPLES, lambda: draw_samples(plan, pieces, best, drawn, room, bench))
     gauged = room.once(CALIBRATIONS, lambda: calibrate_critics(samples, room, bench)) if bench.critics else []
     critiques = room.once(CRITIQUES, lambda: criticise(samples, gauged, room, bench))
-    admissions = room.once(ADMISSIONS, lambda: admit(number, plan, samples, critiques, bench.exams, bench.seed))
+    known = Known(bench.exams, [*map(demonstration_row, bench.demonstrations), *earlier])
+    admissions = room.once(ADMISSIONS, lambda: admit(number, plan, samples, critiques, known, bench.seed))
     newest = [a.example for a in admissions if a.example]
     dataset = room.once(DATASET, lambda: mix(bench.demonstrations, earlier, newest, plan.mixture))
     start = best if plan.training.start == "best" else run.room("000").fetch(CHECKPOINT)

@@ -225,6 +225,8 @@ class ProblemRow(Row):
     """A prompt with its answer; an answer that is a JSON number is taken as text."""
 
     answer: Annotated[Filled, BeforeValidator(lambda v: str(v) if type(v) in (int, float) else v)]
+    solution: Filled | None = None
+    """Reference code of an exam problem, by whose syntax tree copies are found."""
 
 
 R = TypeVar("R", bound=BaseModel)

@@ -269,6 +269,7 @@ def _file_problems(source: Source, index: int, folder: Path) -> Iterator[Problem
             id=digest("problem", folded(row.prompt)),
             prompt=row.prompt,
             answer=row.answer,
+            solution=row.solution or "",
             skill=row.skill or source.skill or Path(source.source).stem,
             level=row.level,
             source=index,

@@ -17,6 +17,7 @@ from loop.contamination import Exams
 from loop.curate import admit, mix
 from loop.objective import Demonstration, read_objective
 from loop.records import Critique, Example, Problem, Sample, digest
+from loop.repeats import Known
 from loop.tasks import Tasks
 
 GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_test.jsonl"
@@ -47,7 +48,7 @@ def decide(
 ) -> list[str]:
     """Why each sample that passed is not admitted, or ""."""
     critiques = [Critique(id=s.id, passed=i not in failed, reason="", checks=()) for i, s in enumerate(samples)]
-    admissions = admit(3, plan(keep_per_problem=keep, **more), samples, critiques, Exams(exams))
+    admissions = admit(3, plan(keep_per_problem=keep, **more), samples, critiques, Known(Exams(exams)))
     for admission in admissions:
         assert (admission.example is None) == bool(admission.reason)
         assert bool(admission.matched) == (admission.reason == "stands in an exam")
@@ -106,7 +107,7 @@ def test_where_all_attempts_agree_there_is_nothing_to_learn() -> None:
 def test_an_example_says_where_it_came_from() -> None:
     one = sample("one", " 1 + 1 = 2\n")
     critique = Critique(id=one.id, passed=True, reason="", checks=())
-    (admission,) = admit(3, plan(), [one], [critique], Exams(()))
+    (admission,) = admit(3, plan(), [one], [critique], Known(Exams(())))
     example = admission.example
     assert example is not None
     assert (example.prompt, example.response, example.origin, example.round) == ("one", "1 + 1 = 2", one.id, 3)
@@ -149,7 +150,7 @@ def test_a_near_duplicate_without_a_run_is_found() -> None:
 
     exams = Exams([GARDEN])
     assert exams.match(replaced(10), "So 12.") == GARDEN
-    assert exams.match("Go on.", replaced(10)) == "", "no run"
+    assert exams.match("Go on.", replaced(10)) == GARDEN, "as a response"
     assert exams.match(replaced(6), "") == ""
     short = "Rosa has 48 tulips and gives 12 of them away. How many are left?"
     assert Exams([short]).match(short.replace("12", "13"), "") == "", "another of its kind"

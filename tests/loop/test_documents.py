@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import Scripted
 
+from loop.contamination import Exams
 from loop.documents import Document, Found, find_documents, read_documents
 from loop.extracts import LEAST, MOST, Extract, Extracts, sample_prompt, split_document
 from loop.objective import read_objective
@@ -116,17 +117,17 @@ SHELF = [
 
 
 def test_the_nearest_extracts_come_first() -> None:
-    extracts = Extracts(SHELF, [])
+    extracts = Extracts(SHELF, Exams([]))
     near = extracts.nearest("How far does a train travel in 3 hours at 60 miles an hour?", 3, seed=0)
     assert near[0].text.startswith("Trains run")
     assert extracts.nearest("Which blood vessels leave the heart?", 1, 0)[0].text.startswith("The heart")
     assert extracts.nearest("xylophone", 3, 0) == () == extracts.nearest("train", 0, 0)
-    assert [*extracts.nearest("water", 9, 1)] == [*Extracts(SHELF, []).nearest("water", 9, 1)]
-    assert Extracts([], []).nearest("train", 3, 0) == ()
+    assert [*extracts.nearest("water", 9, 1)] == [*Extracts(SHELF, Exams([])).nearest("water", 9, 1)]
+    assert Extracts([], Exams([])).nearest("train", 3, 0) == ()
 
 
 def test_the_seed_decides_between_equally_near_ones() -> None:
-    extracts = Extracts([document(f"Fact {n}: water.") for n in range(30)], [])
+    extracts = Extracts([document(f"Fact {n}: water.") for n in range(30)], Exams([]))
     draws = {tuple(e.text for e in extracts.nearest("water", 3, seed)) for seed in range(20)}
     assert len(draws) > 10
     assert len(extracts.nearest("water", 3, 0)) == 3
@@ -148,7 +149,7 @@ EXAM = "Mia has 3 boxes of 12 pencils and gives 7 of them away. How many pencils
 )
 def test_an_extract_that_holds_an_exam_problem_is_left_out(text: str) -> None:
     extracts = Extracts(
-        [document("Pencils come in boxes. Boxes hold 12 pencils, as a rule."), document(text)], [EXAM]
+        [document("Pencils come in boxes. Boxes hold 12 pencils, as a rule."), document(text)], Exams([EXAM])
     )
     assert (len(extracts.all), extracts.left_out) == (1, 1)
     assert "pencils and gives 7 of them away" in extracts.match.casefold()
@@ -157,10 +158,10 @@ def test_an_extract_that_holds_an_exam_problem_is_left_out(text: str) -> None:
 
 def test_a_short_exam_problem_is_found_inside_a_text() -> None:
     extracts = Extracts(
-        [document("We ask: what is 2 + 3 ? Then we count."), document("What is 2 + 33 ?")], ["What is 2 + 3 ?"]
+        [document("We ask: what is 2 + 3 ? Then we count."), document("What is 2 + 33 ?")], Exams(["What is 2 + 3 ?"])
     )
     assert [extract.text for extract in extracts.all] == ["What is 2 + 33 ?"]
-    assert Extracts([document("Sums are easy.")], ["Sums"]).left_out == 0, "a word is no problem"
+    assert Extracts([document("Sums are easy.")], Exams(["Sums"])).left_out == 0, "a word is no problem"
 
 
 # What becomes of it in a prompt.
@@ -200,7 +201,7 @@ def test_the_prompt_of_a_sampler() -> None:
     problem = "What is 1 + 2 ?\n{{ not a template }} {% if %}"
     bare = sample_prompt(problem, place="####")
     assert bare.text.endswith(f"\nProblem: {problem}\n") and "Extracts" not in bare.text
-    extracts = Extracts(SHELF, []).nearest("water", 2, 0)
+    extracts = Extracts(SHELF, Exams([])).nearest("water", 2, 0)
     whole = sample_prompt(problem, place="boxed", instructions="Use {{ words }}.", extracts=extracts)
     lines = whole.text.split("\n")
     assert [line[:2] for line in lines if line[:2] in ("1.", "2.", "3.")] == ["1.", "2."]

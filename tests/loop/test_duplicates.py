@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from loop.duplicates import ALIKE, LONG_ENOUGH, SHINGLE, Novelty, Twin
+from loop.duplicates import ALIKE, LONG_ENOUGH, SHINGLE, Novelty, Row, Twin
 
 GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_train.jsonl"
 VOCABULARY = ["".join(random.Random(n).choices("abcdefghijklmnopqrstuvwxyz", k=6)) for n in range(3000)]
@@ -24,7 +24,7 @@ def changed(words: list[str], places: range) -> str:
 
 
 def sift(novelty: Novelty, *texts: str) -> list[Twin | None]:
-    return [twin for _, twin in novelty.sift((str(n), text) for n, text in enumerate(texts))]
+    return [twin for _, twin in novelty.sift(Row(str(n), text) for n, text in enumerate(texts))]
 
 
 def of_generator(task: str, rows: int, **config: Any) -> list[str]:
@@ -49,7 +49,7 @@ def test_the_threshold_is_of_the_true_similarity() -> None:
     """n words replaced in a row, from one end on, leave 196 - n of 196 + n shingles: 0.8 is passed at 21 and 22."""
     words = writing(0)
     for replaced, found in ((1, True), (21, True), (22, False), (60, False)):
-        (twin,) = sift(Novelty([("held", " ".join(words))]), changed(words, range(replaced)))
+        (twin,) = sift(Novelty([Row("held", " ".join(words))]), changed(words, range(replaced)))
         assert (twin is not None) == found, replaced
         if twin:
             assert (twin.id, twin.text) == ("held", " ".join(words))
@@ -63,7 +63,7 @@ def test_planted_copies_are_found_and_nothing_else() -> None:
     copies = [changed(luck.choice(rows), range(at, at + 2)) for at in luck.choices(range(150), k=150)]
     novelty = Novelty()
     assert set(sift(novelty, *(" ".join(row) for row in rows))) == {None}
-    twins = [twin for _, twin in novelty.sift((f"copy {n}", copy) for n, copy in enumerate(copies))]
+    twins = [twin for _, twin in novelty.sift(Row(f"copy {n}", copy) for n, copy in enumerate(copies))]
     assert sum(twin is not None for twin in twins) == len(copies)
     assert all(twin.similarity >= ALIKE for twin in twins if twin)
     assert len(novelty) == len(rows)
@@ -73,8 +73,8 @@ def test_what_was_trained_on_before_counts_too() -> None:
     """mechanisms §9.4: persistent, not per batch. A held row counts although it repeats another held one."""
     words = writing(3)
     first, second, third = (changed(words, range(n)) for n in (0, 12, 40))
-    held = [("a", first), ("b", changed(words, range(100, 118))), ("c", second)]
-    assert sift(Novelty([("a", first)]), second)[0] is not None
+    held = [Row("a", first), Row("b", changed(words, range(100, 118))), Row("c", second)]
+    assert sift(Novelty([Row("a", first)]), second)[0] is not None
     novelty = Novelty(held)
     assert len(novelty) == 3
     for _ in range(2):
@@ -88,7 +88,7 @@ def test_what_was_trained_on_before_counts_too() -> None:
 def test_of_several_the_most_alike_is_shown() -> None:
     words = writing(5)
     near, nearer = changed(words, range(100, 115)), changed(words, range(100, 103))
-    found = Novelty([("near", near), ("nearer", nearer)]).twin(" ".join(words))
+    found = Novelty([Row("near", near), Row("nearer", nearer)]).twin(" ".join(words))
     assert found is not None and (found.id, found.text) == ("nearer", nearer)
 
 
@@ -107,7 +107,7 @@ def test_short_rows_are_told_apart_by_their_words() -> None:
     """One shingle less than enough: two rows alike but for their last word are two; with one more they are one."""
     for length, is_twin in ((LONG_ENOUGH - 1, False), (LONG_ENOUGH, True)):
         words = writing(6, length + SHINGLE - 1)
-        (twin,) = sift(Novelty([("held", " ".join(words))]), " ".join([*words[:-1], "otherwise"]))
+        (twin,) = sift(Novelty([Row("held", " ".join(words))]), " ".join([*words[:-1], "otherwise"]))
         assert (twin is not None) == is_twin
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -210,6 +211,7 @@ def _save(folder: Path, model: Head | Linear) -> str:
 
     settings = {name: value for name, value in vars(model).items() if name != "weights"}
     temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # what a launch that died left there is no part of it
     make_folder(temporary)
     (temporary / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     np.savez_compressed(temporary / WEIGHTS, weights=model.weights)

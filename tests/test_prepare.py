@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,16 @@ from agents.choices import check_plan
 from agents.critics.annotator import EDUCATIONAL, Annotation
 from agents.replies import Plan
 from loop.crew import Crew
+from loop.errors import MissingError, ObjectiveError
 from loop.extracts import HIGH
 from loop.files import file_digest
+from loop.needs import require
 from loop.objective import read_objective
 from loop.prepared import Annotated
 from loop.presets import read_preset
 from loop.quality import rounded
 from loop.records import Checkpoint, digest
+from loop.report import write_report
 from loop.room import SCORERS
 from loop.run import open_run
 from loop.scorers import fit_scorers
@@ -295,6 +299,8 @@ def test_a_head_no_better_than_the_mean_is_not_believed(tmp_path: Path, launcher
     assert played.kept == {*texts()} and {row["bucket"] for row in played.prepared.values()} == {None}
     said = [text for kind, text in select(played.run, "SELECT kind, text FROM event") if kind == "quality"]
     assert len(said) == 2 and "001" in said[0] and "not believed" in said[0]
+    page = write_report(played.run).read_text(encoding="utf-8")
+    assert 'id="documents-1"' in page and "not believed" in page
     plans = [s.body["messages"][1]["content"] for s in played.seen if s.body["messages"][0]["role"] == "system"]
     assert '"believed": false' not in plans[0] and '"believed": false' in plans[1], "the next plan is told"
 
@@ -376,6 +382,7 @@ def test_killed_while_documents_are_prepared_nobody_is_asked_twice(
         points = whole.failpoints
         begun, noted = (points.index(f"{name} saved") for name in ("plan", "annotate"))
         names = ("folder written, not renamed", "score worked out", "score saved", "prepare worked out")
+        # In the middle of annotating and of refining, where heads get their names, and between the stages.
         deaths = [
             begun + 40,
             noted,
@@ -394,6 +401,21 @@ def test_killed_while_documents_are_prepared_nobody_is_asked_twice(
             assert last.code == 0, last.said
             assert len(server.seen) == asked - kept, "what was answered and kept is not asked again"
             assert difference(state(run), unbroken) == "", points[death]
+
+
+def test_a_model_of_embeddings_is_looked_for_before_the_run(tmp_path: Path) -> None:
+    path = Scripted().write(tmp_path)
+    front = path.read_text(encoding="utf-8")
+    path.write_text(front.replace("seed: 11", "critic: {embeddings: not a model}"), encoding="utf-8")
+    with pytest.raises(ObjectiveError, match="not a model is no folder and no model id"):
+        read_objective(path)
+    path.write_text(front.replace("seed: 11", "critic: {embeddings: some/encoder}"), encoding="utf-8")
+    objective = read_objective(path)
+    if find_spec("sentence_transformers"):
+        assert any("some/encoder" in line for line in require(objective, tmp_path / "run"))
+        return
+    with pytest.raises(MissingError, match="some/encoder needs sentence-transformers; install it"):
+        require(objective, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,34 @@ class CellBrief(Brief):
     """Demonstrations whose problem belongs to the cell, where that is known."""
 
 
+class ScorerBrief(Brief):
+    """How far a scorer of documents could be trusted, by texts that it had not learnt from."""
+
+    name: str
+    """annotator or linear."""
+    error: float | None = None
+    """Root mean square error: of the annotator's head in points, of linear in 0 to 1."""
+    baseline: float | None = None
+    """The error of giving every text the mean."""
+    f1: float | None = None
+    believed: bool
+    """Where no scorer is, all extracts are kept."""
+
+
+class PreparedBrief(Brief):
+    """What preparing the documents of a round came to."""
+
+    extracts: int
+    kept: int
+    left_out: dict[str, int]
+    """By reason."""
+    executed: int = 0
+    """Calls of the refiner's programs that were carried out."""
+    skipped: int = 0
+    malformed: int = 0
+    scorers: tuple[ScorerBrief, ...] = ()
+
+
 class RoundBrief(Brief):
     """One round of the history, the discarded and failed ones included. Round 0 has no plan."""
 
@@ -52,6 +80,8 @@ class RoundBrief(Brief):
     """What this round's sampler tried and what every verifier passed, before de-duplication."""
     probe: tuple[Tally, ...] = ()
     """Greedy attempts at fresh practice problems after the round's decision."""
+    prepared: PreparedBrief | None = None
+    """Where the plan had the documents prepared."""
     examples_kept: int = 0
     tokens_sampled: int = 0
     tokens_trained: int = 0
@@ -92,6 +122,18 @@ REJECTION_SAMPLING = StrategyBrief(
 """The strategy that every objective has."""
 
 
+class DocumentsBrief(Brief):
+    """What a plan may have prepared."""
+
+    extracts: int
+    characters: int
+    """Of all of them together."""
+    embeddings: str
+    """What the head reads: the student's own hidden states, or the name of a model."""
+    demonstrations: int = 0
+    """What linear compares with."""
+
+
 class PlanBrief(Brief):
     """All that an orchestrator plans from."""
 
@@ -114,6 +156,8 @@ class PlanBrief(Brief):
     """Names of the models among which problems may be arbitrated."""
     writers: tuple[str, ...] = ()
     """Names of the models that may write new problems and texts, the usual one first."""
+    documents: DocumentsBrief | None = None
+    """What can be prepared before it is written from; None where there is nothing, or nobody who could."""
     methods: tuple[str, ...] = ("sft",)
     """Training methods that the objective allows."""
 

@@ -56,6 +56,7 @@ def check_plan(plan: Proposal, brief: PlanBrief) -> None:
     for share in plan.mixture.rehearse:
         _known("mixture.rehearse", (share.skill, share.level), cells)
     _check_training(plan, brief)
+    _check_documents(plan, brief)
     modes = {mode.name for mode in brief.diagnosis.modes} if brief.diagnosis else set()
     _once("answers", plan.answers, "write each failure mode once")
     for name in plan.answers:
@@ -127,6 +128,18 @@ def _check_training(plan: Proposal, brief: PlanBrief) -> None:
         raise ValueError(f"training.start: the objective fixes it; write {brief.start}")
     if training.epochs > most_epochs(brief):
         raise ValueError(f"training.epochs: {training.epochs:g} are too many; write at most {most_epochs(brief):g}")
+
+
+def _check_documents(plan: Proposal, brief: PlanBrief) -> None:
+    if not plan.documents.asks:
+        return
+    if brief.documents is None:
+        raise ValueError("documents: there are none that could be prepared here; leave the field out")
+    if plan.documents.quality == "linear" and not brief.documents.demonstrations:
+        raise ValueError(
+            "documents.quality: linear compares with demonstrations, and there are none; write annotator"
+        )
+    _offered("documents.by", (plan.documents.by,) if plan.documents.by else (), brief.writers)
 
 
 def _known(where: str, key: Key, cells: dict[Key, CellBrief]) -> None:

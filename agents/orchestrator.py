@@ -167,6 +167,7 @@ def brief_prompt(brief: PlanBrief) -> Prompt:
             quotation(_round(past, brief, len(brief.history) - place <= MOST_ROUNDS))
             for place, past in enumerate(brief.history)
         ],
+        documents=quotation(brief.documents) if brief.documents else "",
         modes=[quotation(mode) for mode in diagnosis.modes[:MOST_MODES]] if diagnosis else [],
         number=len(brief.history),
         looks=MOST_LOOKS,
@@ -213,6 +214,8 @@ def _round(past: RoundBrief, brief: PlanBrief, whole: bool) -> dict[str, Any]:
         "examples_kept": past.examples_kept, "tokens_sampled": past.tokens_sampled,
         "tokens_trained": past.tokens_trained, "usd": past.usd,
     }  # fmt: skip
+    if past.prepared:
+        told |= {"documents": past.plan.documents.model_dump() | past.prepared.model_dump()}
     return told if brief.budget.seconds is None else told | {"minutes": round(past.seconds / 60, 1)}
 
 

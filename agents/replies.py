@@ -6,7 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from agents.strategies import Allotment, Arbitration, ComputeMatched, Level, Practice, RejectionSampling, Reply
+from agents.strategies import (
+    Allotment,
+    Arbitration,
+    ComputeMatched,
+    Level,
+    Name,
+    Practice,
+    RejectionSampling,
+    Reply,
+)
 from agents.writers.settings import AnyWriting
 
 
@@ -54,6 +63,32 @@ class TrainingChoice(Reply):
     learning_rate_scale: Annotated[float, Field(gt=0, le=10)] = 1.0
 
 
+class DocumentsChoice(Reply):
+    """What is done to the extracts of the documents before anything of the round is written from them, or grounded in
+    them: the worst are left out, then those that stay are cleaned.
+    """
+
+    quality: Literal["none", "annotator", "linear", "ensemble"] = "none"
+    """annotator: a model gives some of them 0 to 5 points, a head on embeddings learns it and scores all
+    (FineWeb-Edu, arXiv 2406.17557). linear: how much like the demonstrations they read (DCLM, arXiv 2406.11794).
+    ensemble: the better of both, by percentile (Nemotron-CC, arXiv 2412.02595)."""
+    annotated: Annotated[int, Field(ge=10, le=5000)] = 300
+    """Extracts that the annotator reads, at the most."""
+    least: Annotated[int, Field(ge=0, le=5)] = 3
+    """Of annotator: the least rounded score that is kept."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Of linear and ensemble: the share of the extracts that is kept."""
+    refine: bool = False
+    """Whether a model writes programs that clean what is kept, or drops it (ProX, arXiv 2409.17115)."""
+    by: Name = ""
+    """Who annotates and refines: one of the brief's writers; "" is the first of them."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is anything to do."""
+        return self.refine or self.quality != "none"
+
+
 class Proposal(Reply):
     """A round's hypothesis and what to do about it: all of a plan that an orchestrator can say."""
 
@@ -63,6 +98,7 @@ class Proposal(Reply):
     strategies: tuple[Strategy, ...]
     mixture: Mixture = Mixture()
     training: TrainingChoice = TrainingChoice()
+    documents: DocumentsChoice = DocumentsChoice()
 
     @property
     def allotments(self) -> tuple[Allotment, ...]:

@@ -22,10 +22,14 @@ from loop.jobs import DrawJob, Drawn, Trained
 from loop.judging import Judge
 from loop.objective import Demonstration
 from loop.presets import Architecture, TrainSettings
+from loop.quality import Embedded, EmbedJob
 from loop.records import Checkpoint, Problem, Record, Sample, Spent, seed_for
 from loop.room import Room, Stage
 from loop.seats import Draw, Seat, cost_of
 from loop.tasks import Tasks
+
+EMBED = "loop.embedding:embed"
+"""Needs torch, and so a child of its own, whatever the student is."""
 
 
 class Student(Record):
@@ -75,6 +79,8 @@ class Bench:
     """Agreement with gold below which a critic is not believed."""
     extracts: Extracts | None = None
     """Parts of the documents, where the objective names any."""
+    embeddings: str = ""
+    """The sentence-transformers model whose embeddings tell their quality; "" takes the student's hidden states."""
 
     def seed_for(self, *parts: object) -> int:
         """A seed that depends on the run's seed and every part."""
@@ -194,6 +200,15 @@ class Bench:
         spent = Spent(tokens_trained=tokens, tokens_sampled=trained.sampled_tokens, flops=flops)
         room.spend(stage, spent, trained.engine_seconds if peak_bytes else 0.0, peak_bytes)
 
+    def embed(self, room: Room, stage: Stage[Any], job: EmbedJob) -> Embedded:
+        """Have a frozen model's features of texts written to a file, and count what that cost."""
+        scripted = self.student.engine == "scripted" and job.kind == "hidden"
+        done = self._do("loop.scripted:embed" if scripted else EMBED, job, room, stage)
+        read: Embedded = done.result
+        spent = Spent(tokens_sampled=read.tokens, flops=2.0 * read.parameters * read.tokens)
+        room.spend(stage, spent, read.engine_seconds, done.peak_bytes)
+        return read
+
     def training_log(self, room: Room) -> Path:
         """Where the trainer writes how it goes, step by step."""
         return self.run / "logs" / f"{room.name.replace('/', '-')}-train.jsonl"
@@ -215,7 +230,7 @@ class Bench:
 
     def _do(self, work: str, job: object, room: Room, stage: Stage[Any]) -> Work:
         report: Report = room.screen.progress
-        if self.student.engine == "scripted":
+        if self.student.engine == "scripted" and work != EMBED:
             return self.crew.run_here(work, job, report)
         return self.crew.run(work, job, report, f"{room.name.replace('/', '-')}-{stage.name.replace(' ', '-')}")
 

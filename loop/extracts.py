@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from heapq import nlargest
 from math import log
+from typing import Literal
 
 from agents.prompts import Prompt, render
 from loop.contamination import Exams
@@ -19,6 +21,8 @@ LEAST, MOST = 400, 1600
 a document, or stands before a part too long to join, may be shorter."""
 SATURATION, LENGTH = 1.2, 0.75
 """k1 and b of BM25, the usual values (Robertson and Zaragoza 2009, section 3.6)."""
+HIGH = 12
+"""Bucket from which an extract is of high quality (of 20; as in NVIDIA's published recipe for Nemotron-CC)."""
 SHORT = 3
 """Words and marks below which an exam problem is too short to be looked for in a text."""
 START = 5
@@ -35,6 +39,10 @@ class Extract(Record):
     title: str
     """The heading that it stands under, or the document's title; "" where there is neither."""
     text: str
+    refined: str = ""
+    """Digest of the text where a refiner has cleaned it; the id stays that of the text as it stood."""
+    bucket: int | None = None
+    """Of its quality among all extracts, 0 to 19; None where they are not scored."""
 
 
 class Extracts:
@@ -42,16 +50,37 @@ class Extracts:
 
     def __init__(self, documents: Iterable[Document], exams: Exams) -> None:
         """Args: exams: all problems of dev and test."""
-        held = _Held(exams.prompts)
+        self._exams, self._held = exams, _Held(exams.prompts)
         found = {e.id: e for document in documents for e in split_document(document)}
-        matches = {e.id: held.match(e.text) or exams.match(e.text, "") for e in found.values()}
+        matches = {e.id: self.held_in(e.text) for e in found.values()}
         self.all = tuple(extract for extract in found.values() if not matches[extract.id])
         """In the order of the documents."""
+        self.low: tuple[Extract, ...] = ()
+        """Extracts whose quality keeps them out of `all`: only for who rewrites them."""
         self.left_out = len(found) - len(self.all)
         """Extracts that hold a problem of an exam."""
         self.match = next(filter(None, matches.values()), "")
         """The text by which the first of them did."""
         self._weights = _weigh([_terms(f"{e.title} {e.text}") for e in self.all])
+
+    def held_in(self, text: str) -> str:
+        """The exam problem that a text holds, or ""."""
+        return self._held.match(text) or self._exams.match(text, "")
+
+    def narrowed(self, kept: Iterable[Extract], low: Iterable[Extract] = ()) -> Extracts:
+        """These extracts alone, as they are now."""
+        narrowed = copy(self)
+        narrowed.all, narrowed.low = tuple(kept), tuple(low)
+        narrowed._weights = _weigh([_terms(f"{e.title} {e.text}") for e in narrowed.all])
+        return narrowed
+
+    def of_quality(self, quality: Literal["low", "high"]) -> tuple[Extract, ...]:
+        """Those of high or of low buckets (Nemotron-CC, arXiv 2412.02595); all where they are not scored."""
+        if not any(extract.bucket is not None for extract in (*self.all, *self.low)):
+            return self.all
+        if quality == "high":
+            return tuple(extract for extract in self.all if (extract.bucket or 0) >= HIGH)
+        return tuple(extract for extract in (*self.all, *self.low) if (extract.bucket or 0) < HIGH)
 
     def nearest(self, prompt: str, most: int, seed: int) -> tuple[Extract, ...]:
         """At most so many extracts that share words with the prompt, the nearest by BM25 first.

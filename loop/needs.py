@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from agents.engines.vllm_settings import missing_vllm
@@ -56,7 +57,7 @@ def require(objective: Objective, folder: Path) -> list[str]:
     lines = [f"student: {objective.student}, {weights.words}"]
     if not objective.student.startswith("scripted/"):
         lines.append(_device_line(objective, weights.parameters))
-    lines += _cast_lines(objective)
+    lines += [*_cast_lines(objective), *_embedding_lines(objective)]
     return [*lines, _disk_line(folder, estimate(objective, read_demonstrations(objective)).disk)]
 
 
@@ -135,6 +136,19 @@ def _local_line(who: str, player: Player, objective: Objective) -> str:
             " model, or one at an endpoint"
         )
     return f"{who}: {player.model}, {weights.words}, under {resolve_engine(player, objective)}"
+
+
+def _embedding_lines(objective: Objective) -> list[str]:
+    """Raises: MissingError when the model of embeddings could not be run."""
+    name = objective.critic.embeddings
+    if name is None:
+        return []
+    if find_spec("sentence_transformers") is None:
+        raise MissingError(
+            f"critic.embeddings: {name} needs sentence-transformers; install it with `pip install"
+            " 'loop-train[embeddings]'`, or take the key out for the student's own hidden states"
+        )
+    return [f"critic.embeddings: {name}, under sentence-transformers"]
 
 
 # The machine.

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from agents.briefs import BudgetLeft, CellBrief, PlanBrief, RoundBrief, StrategyBrief, Tally
+from agents.briefs import (
+    BudgetLeft,
+    CellBrief,
+    DocumentsBrief,
+    PlanBrief,
+    PreparedBrief,
+    RoundBrief,
+    StrategyBrief,
+    Tally,
+)
 from agents.catalogue import CATALOGUE
 from agents.orchestrator import ModelOrchestrator
 from agents.replies import Diagnosis, Plan
@@ -67,7 +76,20 @@ def write_brief(
         samplers=tuple(bench.samplers),
         teachers=tuple(bench.teachers),
         writers=tuple(seat.name for seat in bench.writers),
+        documents=documents_brief(bench),
         catalogue=offered(objective, bench),
+    )
+
+
+def documents_brief(bench: Bench) -> DocumentsBrief | None:
+    """What of documents can be prepared, where there is who could."""
+    if bench.extracts is None or not bench.writers:
+        return None
+    return DocumentsBrief(
+        extracts=len(bench.extracts.all),
+        characters=sum(len(extract.text) for extract in bench.extracts.all),
+        embeddings=bench.embeddings or "the student's own hidden states",
+        demonstrations=len(bench.demonstrations),
     )
 
 
@@ -90,7 +112,7 @@ def dev_shares(tasks: Tasks) -> dict[Cell, float]:
     return {cell: cells.count(cell) / len(cells) for cell in dict.fromkeys(cells)}
 
 
-def round_brief(closed: Round, plan: Plan | None, spent: Spent) -> RoundBrief:
+def round_brief(closed: Round, plan: Plan | None, spent: Spent, prepared: PreparedBrief | None = None) -> RoundBrief:
     """A closed round as the orchestrator may see it."""
     return RoundBrief(
         round=closed.round,
@@ -101,6 +123,7 @@ def round_brief(closed: Round, plan: Plan | None, spent: Spent) -> RoundBrief:
         dev_cells=tuple(Tally(skill=c.skill, level=c.level, tried=c.n, passed=c.correct) for c in closed.dev_cells),
         samples=closed.samples,
         probe=closed.probe,
+        prepared=prepared,
         examples_kept=closed.examples,
         tokens_sampled=spent.tokens_sampled,
         tokens_trained=spent.tokens_trained,

@@ -13,8 +13,9 @@ from loop.calibration import Calibration
 from loop.cast import PARTS, Cast, Player
 from loop.errors import DamagedRunError
 from loop.ledger import Ledger
+from loop.prepared import Prepared, Scorer, tally_prepared
 from loop.records import Sample
-from loop.room import CALIBRATIONS, CRITIQUES, PLAN, SAMPLES, Room
+from loop.room import CALIBRATIONS, CRITIQUES, PLAN, PREPARED, SAMPLES, SCORERS, Room
 from loop.talks import FILE, Talk
 
 R = TypeVar("R", bound=BaseModel)
@@ -48,7 +49,7 @@ class Gauge(NamedTuple):
 
 
 def cast_parts(rooms: Sequence[Room], settings: dict[str, Any], ledger: Ledger) -> dict[str, Any]:
-    """The page's variables `planner`, `gauges` and `cast`; `cast` is None where no model plays.
+    """The page's variables `planner`, `gauges`, `prepared` and `cast`; `cast` is None where no model plays.
 
     Args: rooms: of the rounds, in order. settings: settings.json; {} where there is none.
 
@@ -56,7 +57,9 @@ def cast_parts(rooms: Sequence[Room], settings: dict[str, Any], ledger: Ledger) 
     """
     cast = Cast.model_validate(settings["objective"]["cast"]) if settings else Cast()
     gauges = [gauge for room in rooms if (gauge := _gauge(room))]
+    prepared = [(int(room.name), tally_prepared(*_prepared(room))) for room in rooms if room.has(PREPARED)]
     page: dict[str, Any] = {"planner": cast.orchestrator[0].model, "gauges": gauges, "cast": None}
+    page["prepared"] = prepared
     if any(cast.models()):
         plans = [(int(room.name), room.fetch(PLAN)) for room in rooms if room.has(PLAN)]
         budget = (ledger.fact("budget") or {}).get("budget", {})
@@ -66,6 +69,10 @@ def cast_parts(rooms: Sequence[Room], settings: dict[str, Any], ledger: Ledger) 
             "handovers": [number for number, plan in plans if plan.handover],
         }
     return page
+
+
+def _prepared(room: Room) -> tuple[list[Prepared], list[Scorer]]:
+    return room.fetch(PREPARED), room.fetch(SCORERS)
 
 
 def _gauge(room: Room) -> Gauge | None:

@@ -26,6 +26,7 @@ from loop.files import (
     write_atomic,
 )
 from loop.ledger import Card, Ledger
+from loop.prepared import Annotated, Prepared, Scorer
 from loop.records import (
     Admission,
     Checkpoint,
@@ -94,6 +95,9 @@ def _appended(name: str, file: str, kind: type[M]) -> Stage[list[M]]:
 
 
 PLAN = _record("plan", "plan.json", Plan)
+ANNOTATIONS = _rows("annotate", "annotations.jsonl", Annotated)
+SCORERS = _rows("score", "scorers.jsonl", Scorer)
+PREPARED = _rows("prepare", "prepared.jsonl", Prepared)
 WRITTEN = _rows("write", "written.jsonl", Piece)
 SAMPLES = _appended("sample", "samples.jsonl", Sample)
 CALIBRATIONS = _rows("calibrate", "calibrations.jsonl", Calibration)

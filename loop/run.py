@@ -113,6 +113,7 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
         critics=tuple(seat_of(player, objective) for player in cast.critics),
         rubric=_rubric(objective) if cast.critics else None,
         bar=objective.critic.bar,
+        embeddings=objective.model_name(objective.critic.embeddings) if objective.critic.embeddings else "",
         extracts=Extracts(read_documents(objective), exams) if objective.documents else None,
     )
     for note in tasks.notes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 
-from agents.briefs import PlanBrief, RoundBrief
-from agents.replies import Diagnosis
+from agents.briefs import PlanBrief, PreparedBrief, RoundBrief
+from agents.replies import Diagnosis, Plan
+from loop.bench import Bench
 from loop.budget import BudgetSpent
 from loop.close import Judged, close_round
 from loop.contest import best_round, best_so_far, play_control, play_test
@@ -17,9 +18,13 @@ from loop.earlier import Earlier, earlier_examples
 from loop.errors import LoopError, StageError
 from loop.evaluate import evaluate, sit_exam
 from loop.plan import make_plan, round_brief, write_brief
+from loop.prepare import annotate_extracts, prepare, with_prepared
+from loop.prepared import tally_prepared
+from loop.records import Checkpoint
 from loop.repeats import Known
 from loop.room import (
     ADMISSIONS,
+    ANNOTATIONS,
     ATTEMPTS,
     CALIBRATIONS,
     CHECKPOINT,
@@ -28,15 +33,18 @@ from loop.room import (
     DIAGNOSIS,
     EVALUATION,
     PLAN,
+    PREPARED,
     PROBE,
     ROUND,
     SAMPLES,
+    SCORERS,
     WRITTEN,
     Room,
 )
 from loop.rounds import Round
 from loop.run import Run
 from loop.sample import draw_samples
+from loop.scorers import fit_scorers
 from loop.train import make_student, train_student
 from loop.write import write_pieces
 
@@ -87,6 +95,7 @@ def play_round(run: Run, number: int) -> Round:
     best, best_exam = best_so_far(run)
     earlier, drawn = earlier_examples(run)
     plan = room.once(PLAN, lambda: make_plan(_brief(run, drawn, room), room, bench))
+    bench = prepare_documents(plan, best, room, bench)
     pieces = room.once(WRITTEN, lambda: write_pieces(plan, drawn, room, bench)) if bench.writers else []
     samples = room.once(SAMPLES, lambda: draw_samples(plan, pieces, best, drawn, room, bench))
     gauged = room.once(CALIBRATIONS, lambda: calibrate_critics(samples, room, bench)) if bench.critics else []
@@ -104,6 +113,16 @@ def play_round(run: Run, number: int) -> Round:
     room.once(DIAGNOSIS, lambda: diagnose(probe, bench))
     judged = Judged(plan, samples, critiques, admissions)
     return room.once(ROUND, lambda: close_round(number, judged, student, evaluation, tally_probe(probe, bench.judge)))
+
+
+def prepare_documents(plan: Plan, best: Checkpoint, room: Room, bench: Bench) -> Bench:
+    """The bench with the documents as the plan wants them for this round."""
+    if bench.extracts is None or not plan.documents.asks:
+        return bench
+    annotated = room.once(ANNOTATIONS, lambda: annotate_extracts(plan, room, bench))
+    scorers = room.once(SCORERS, lambda: fit_scorers(plan, annotated, best, room, bench))
+    prepared = room.once(PREPARED, lambda: prepare(plan, annotated, scorers, room, bench))
+    return with_prepared(prepared, bench)
 
 
 def finish(run: Run, reason: str) -> None:
@@ -185,10 +204,17 @@ def _brief(run: Run, drawn: Earlier, planned: Room) -> PlanBrief:
     for closed in run.ledger.rounds():
         room = run.room(f"{closed.round:03}")
         plan = room.fetch(PLAN) if room.has(PLAN) else None
-        history.append(round_brief(closed, plan, run.ledger.spent(room.name)))
+        history.append(round_brief(closed, plan, run.ledger.spent(room.name), _prepared(room)))
         diagnosis = room.fetch(DIAGNOSIS) if room.has(DIAGNOSIS) else diagnosis
     left = run.bench.meter.left((planned.name, PLAN.name))
     return write_brief(run.objective, run.bench, tuple(history), diagnosis, drawn.solved, left)
+
+
+def _prepared(room: Room) -> PreparedBrief | None:
+    if not room.has(PREPARED):
+        return None
+    rows, scorers = room.fetch(PREPARED), room.fetch(SCORERS)
+    return tally_prepared(rows, scorers)
 
 
 def _budget(run: Run) -> dict[str, object]:

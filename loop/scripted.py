@@ -1,19 +1,27 @@
-"""The scripted student's trainer: it counts rows. Torch-free, so that crash tests are quick."""
+"""The scripted student's trainer, which counts rows, and what stands in for its hidden states: hashed words.
+
+Torch-free, so that crash tests are quick.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from agents.engines.scripted import MODEL_FILE
 from loop.crew import Report
+from loop.files import make_folder
 from loop.jobs import ConvergeJob, Trained, TrainJob
+from loop.quality import Embedded, EmbedJob
 from loop.records import digest
 
 PARAMETERS = 1
+FEATURES = 64
+"""Of a text: the shares of its words, by digest."""
 
 
 def train(job: TrainJob, report: Report) -> Trained:
@@ -38,6 +46,26 @@ def converge(job: ConvergeJob, report: Report) -> Trained:
 def adopt(job: ConvergeJob, report: Report) -> Trained:
     """A scripted student without demonstrations knows nothing yet."""
     return converge(job, report)
+
+
+def embed(job: EmbedJob, report: Report) -> Embedded:
+    """Features of texts that hang on their words alone: no hidden states, as a scripted student has none."""
+    import numpy as np
+
+    began = time.perf_counter()
+    features = np.zeros((len(job.texts), FEATURES), np.float32)
+    tokens = 0
+    for row, text in enumerate(job.texts):
+        words = re.findall(r"\w+", text.casefold())[: job.most_tokens]
+        tokens += len(words)
+        for word, count in Counter(words).items():
+            features[row, int(digest("word", word), 16) % FEATURES] += count / len(words)
+    out = Path(job.out)
+    make_folder(out.parent)
+    with out.open("wb") as file:
+        np.save(file, features, allow_pickle=False)
+    report(len(job.texts), len(job.texts), "texts read")
+    return Embedded(len(features), FEATURES, tokens, PARAMETERS, time.perf_counter() - began)
 
 
 def _tokens(prompt: str, response: str) -> int:

@@ -4,9 +4,10 @@ import re
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from agents.catalogue import CATALOGUE
+from loop.cast import check_model
 from loop.sources import File, Names, Settings, Size, Source, Text, as_tuple, closest, mistake
 
 THOUSANDS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
@@ -125,6 +126,16 @@ class Critic(Settings):
     rubric: File | None = None
     bar: Fraction = 0.8
     """Agreement with gold below which it isn't believed."""
+    embeddings: Text | None = None
+    """A sentence-transformers model, by id or folder, for the quality of documents; None takes the student's own
+    hidden states."""
+
+    @field_validator("embeddings")
+    @classmethod
+    def _can_embed(cls, name: str | None, info: ValidationInfo) -> str | None:
+        if name is not None:
+            check_model(name, info.context["folder"] if info.context else None)
+        return name
 
 
 class Strategies(Settings):

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from math import fsum
 from typing import Any
 
 from agents.purse import FREE, Prices, PurseEmpty
@@ -104,5 +105,5 @@ def talked(room: Room, stage: Stage[Any]) -> Spent:
     rows = [row for row in read_rows(path, Talk) if row.stage == stage.name] if path.exists() else []
     return Spent(
         tokens_sampled=sum(row.prompt_tokens + row.completion_tokens for row in rows),
-        usd=sum(row.usd for row in rows),
+        usd=fsum(row.usd for row in rows),  # the order of the rows is that of the answers, which is free
     )

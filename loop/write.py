@@ -8,7 +8,7 @@ from agents.replies import Plan
 from agents.strategies import Practice
 from agents.writers import Order, Source
 from agents.writers.recipes import RECIPES, write
-from agents.writers.settings import Writing
+from agents.writers.settings import Nemotron, Writing
 from loop.bench import Bench
 from loop.earlier import Earlier
 from loop.players import talking
@@ -48,7 +48,8 @@ def sources_of(strategy: Writing, earlier: Earlier, bench: Bench) -> Iterator[So
     """What a strategy may start from. None of it holds a problem of an exam."""
     needs = RECIPES[strategy.kind].needs
     if "extract" in needs and bench.extracts:
-        yield from (Source(e.id, "extract", e.text, e.title) for e in bench.extracts.all)
+        chosen = bench.extracts.of_quality(strategy.quality) if isinstance(strategy, Nemotron) else bench.extracts.all
+        yield from (Source(e.id, "extract", e.text, e.title, refined=e.refined) for e in chosen)
     if "demonstration" in needs:
         for row in bench.demonstrations:
             yield Source(digest("source", row.prompt, row.response), "demonstration", row.prompt, answer=row.response)

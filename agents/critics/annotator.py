@@ -11,6 +11,7 @@ from functools import partial
 from typing import Literal
 
 from agents.critics import seed_of
+from agents.critics.guards import refusal
 from agents.prompts import render
 from agents.strategies import Reply
 from agents.talk import Message, Question, Talker, Unusable, ask_for
@@ -54,31 +55,41 @@ EDUCATIONAL = Rubric(
 class Annotation(Reply):
     """What is made of an annotator's marks on one text."""
 
-    status: Literal["scored", "error"]
-    """error: the model said nothing usable. That is no low score: a head never learns from it."""
+    status: Literal["scored", "error", "refused"]
+    """error: the model said nothing usable; refused: a guard kept the text from it. Neither is a low score: a head
+    never learns from them."""
     score: int | None = None
-    """Sum of the weights of the statements that are true; None for an error."""
+    """Sum of the weights of the statements that are true; None where it was not scored."""
     marks: tuple[Mark, ...] = ()
     detail: str = ""
-    """Of an error, what was wrong with the answer."""
-    prompt: str
-    """Digest of the template that asked."""
+    """Of an error, what was wrong with the answer; of a refused text, why."""
+    prompt: str = ""
+    """Digest of the template that asked; "" where nobody was asked."""
 
 
 def annotate(
-    talker: Talker, texts: Sequence[str], rubric: Rubric = EDUCATIONAL, threads: int = THREADS
+    talker: Talker,
+    texts: Sequence[str],
+    rubric: Rubric = EDUCATIONAL,
+    threads: int = THREADS,
+    *,
+    guarded: bool = True,
 ) -> list[Annotation]:
-    """One annotation a text, in their order.
+    """One annotation a text, in their order. A text that talks to its judge is not shown to it (see `guards`).
+
+    Args: guarded: false lets known attacks through to the model: to find out what it makes of them, never to choose.
 
     Raises: what `Talker.ask` raises; ValueError for a rubric with faults, which cannot be added up.
     """
     if any(criterion.weight < 0 for criterion in rubric.criteria):
         raise ValueError("points are added up: write every criterion with a positive weight")
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(partial(_annotate, talker, rubric), texts))
+        return list(pool.map(partial(_annotate, talker, rubric, guarded), texts))
 
 
-def _annotate(talker: Talker, rubric: Rubric, text: str) -> Annotation:
+def _annotate(talker: Talker, rubric: Rubric, guarded: bool, text: str) -> Annotation:
+    if guarded and (reason := refusal("", text)):
+        return Annotation(status="refused", detail=one_line(reason))
     prompt = render("annotate", points=rubric.criteria, text=text)
     question = Question(
         messages=(Message("user", prompt.text),),

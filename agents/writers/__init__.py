@@ -33,6 +33,8 @@ class Source:
     """A failure's wrong response."""
     synthetic: bool = False
     """Whether a strategy wrote it: variants of failures never build on such."""
+    refined: str = ""
+    """Digest of an extract's text where a refiner has cleaned it; `id` is of the extract as it stood."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Written(Row):
     """The final answer as the writer claims it, "" where there is none: a claim, no label until it is checked."""
     parent: str
     """Id of the source, "" where there is none."""
+    refined: str = ""
+    """Of the source: see there."""
     lineage: tuple[Step, ...]
     facets: tuple[tuple[str, str], ...]
     """Topic, audience, persona, style, operator …: what diversity is measured by."""

@@ -110,7 +110,8 @@ WRITERS: Mapping[str, StrategyBrief] = {
             "documents of which the quality is known: low is rewritten, high is asked about, distilled, extracted "
             "and listed in turn",
             "one call a row; needs documents; texts without a prompt, but for the questions",
-            f"{WRITING}, quality (low or high)",
+            f"{WRITING}, quality (low or high: where the plan has the documents scored, those of low buckets, also "
+            "what is left out of other strategies, or of high ones; else all are taken)",
         ),
     )
 }

@@ -174,6 +174,7 @@ class Draft:
             response=response,
             answer=answer,
             parent=self._source.id if self._source else "",
+            refined=self._source.refined if self._source else "",
             lineage=tuple(self.lineage),
             facets=tuple(self.facets.items()),
         )

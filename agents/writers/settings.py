@@ -166,7 +166,7 @@ class Nemotron(Writing):
 
     kind: Literal["nemotron"] = "nemotron"
     quality: Literal["low", "high"] = "high"
-    """Of all the sources of this strategy."""
+    """Which sources: where the round has scored them, those of low or of high buckets; else all."""
 
     @property
     def forms(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from fault_server import FaultServer
+from fault_server import FaultServer, Manners
 from scripted import Scripted
 from test_agents import play, rows
 
@@ -64,14 +64,18 @@ def needs_a_hint(prompt: str, sample: int) -> str:
     return f"As given, the known answer is right.\n{said}" if told and numbers[0] % 3 == 0 else said
 
 
-def run(folder: Path, model: Cast, *parts: str, critic: bool = False) -> Path:
+def run(
+    folder: Path, model: Cast, *parts: str, critic: bool = False, writers: tuple[str, ...] = ("small",)
+) -> Path:  # fmt: skip
     """One round as the model plans it; it plays the parts named beside orchestrator and sampler."""
     path = Scripted(problems=200, budget="rounds: 1, usd: 5").write(folder)
     (folder / "lessons.md").write_text(TEXTS, encoding="utf-8")
     _, front, prose = path.read_text(encoding="utf-8").split("---\n")
-    with FaultServer(say=model) as server:
+    with FaultServer(Manners(models=writers), say=model) as server:
         entry = {"model": "small", "endpoint": f"{server.url}/v1", "prices": {"input": 1.0, "output": 1.0}}
         cast = dict.fromkeys(("orchestrator", "sampler", *parts), entry)
+        if "challenger" in parts:
+            cast["challenger"] = [entry | {"model": name} for name in writers]
         if critic:
             cast |= {"critic": "scripted/critic"}
         objective = yaml.safe_load(front) | {"cast": cast, "documents": "lessons.md"}
@@ -134,6 +138,21 @@ def test_texts_are_learnt_only_where_somebody_judges_them(tmp_path: Path, critic
     assert all(row["written"] and row["problem"]["prompt"] == "" for row in samples if row["strategy"] == "textbook")
     if not critic:
         assert set(reasons) == {"nobody judged it"}
+
+
+def test_two_sizes_of_generator_write_of_the_same_texts_at_equal_tokens(tmp_path: Path) -> None:
+    """mechanisms §4, FinePhrase: compare two before paying for the larger. Which wrote what stands in each row."""
+    model = Cast([{"kind": "rephrase", "count": 4, "writer": name} for name in ("small", "large")], adds)
+    room = run(tmp_path, model, "challenger", writers=("small", "large"))
+    made: dict[str, list[tuple[str, Any]]] = {"small": [], "large": []}
+    for row in rows(room / "written.jsonl"):
+        made[row["model"]].append((row["written"]["parent"], row["written"]["facets"]))
+    assert made["small"] == made["large"] and len(made["small"]) == 4
+    tokens = dict.fromkeys(made, 0)
+    for talk in rows(room / "talks.jsonl"):
+        if talk["part"] == "challenger":
+            tokens[talk["model"]] += talk["completion_tokens"]
+    assert tokens["small"] == tokens["large"] > 0
 
 
 def test_a_plan_cannot_ask_for_what_the_cast_cannot_play(tmp_path: Path) -> None:

@@ -26,7 +26,5 @@ ARBITRATION = StrategyBrief(
     "learned (told from the problem), instructions",
 )
 CATALOGUE: Mapping[str, StrategyBrief] = {
-    brief.name: brief
-    for brief in (REJECTION_SAMPLING, COMPUTE_MATCHED, ARBITRATION, *WRITERS.values())
-    if brief.name != "magpie"  # needs a talker that goes on with a bare text, and none does yet
+    brief.name: brief for brief in (REJECTION_SAMPLING, COMPUTE_MATCHED, ARBITRATION, *WRITERS.values())
 }

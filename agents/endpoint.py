@@ -58,6 +58,8 @@ class EndpointTalker:
         if question.schema is not None:
             schema = {"name": "reply", "schema": question.schema, "strict": False}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if question.whole is not None:
+            return await self._wire.send(COMPLETIONS, body | {"prompt": question.whole}, learn=False)
         if not self._wire.base:
             turns = [{"role": turn.role, "content": turn.content} for turn in question.messages]
             try:

@@ -44,6 +44,8 @@ class Question:
     seed: int = 0
     prompt: str = ""
     """Digest of the template that wrote the messages: it stands in every row that came of it."""
+    whole: str | None = None
+    """A bare text to go on with, in place of the messages: no chat template is put around it."""
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,6 @@ def check_model(name: str, folder: Path | None, more: str = "") -> None:
     """Whether a name can be that of a model: a folder with a config.json, or an id of the hub.
 
     Args: folder: what names of folders are relative to; None checks nothing. more: what else may be written.
-
     Raises: PydanticCustomError (see `mistake`).
     """
     if folder is None:
@@ -88,6 +87,8 @@ class Player(Settings):
     api_key_env: Annotated[Text, AfterValidator(_variable)] | None = None
     """Name of the environment variable that holds the key, as written; see `key_variable`."""
     prices: Prices | None = None
+    user_turn: Annotated[str, Field(min_length=1, max_length=4000)] | None = None
+    """How its chat template begins a user's turn, for magpie; models of this machine tell theirs."""
 
     @property
     def is_word(self) -> bool:
@@ -102,8 +103,7 @@ class Player(Settings):
     @property
     def key_variable(self) -> str:
         """Name of the variable that holds the key; "" where none is needed. OpenAI's key goes nowhere else."""
-        is_openai = self.address.split("/")[:3] == OPENAI.split("/")[:3]
-        return self.api_key_env or ("OPENAI_API_KEY" if is_openai else "")
+        return self.api_key_env or ("OPENAI_API_KEY" if self.address.split("/")[:3] == OPENAI.split("/")[:3] else "")
 
     @property
     def tariff(self) -> Tariff:
@@ -136,7 +136,7 @@ class Player(Settings):
         return self
 
     def _check_word(self) -> None:
-        for key in ("endpoint", "api_key_env", "prices"):
+        for key in ("endpoint", "api_key_env", "prices", "user_turn"):
             if getattr(self, key) is not None:
                 raise mistake(f"is for a model, and {self.model} is none; take it out", key)
         fit = {"student": ("transformers", "vllm", "scripted"), "uniform": ("scripted",)}.get(self.model, ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +49,7 @@ def check_objective(path: Path) -> list[str]:
         *_length_notes(student, demonstrations, tasks),
         _cast_line(objective),
         *_critic_lines(objective),
+        *_family_notes(objective),
         f"run: {folder}, {_standing(folder)}",
         *_budget_lines(objective, estimate(objective, demonstrations)),
         *_dollar_lines(objective, demonstrations, student),
@@ -152,6 +154,27 @@ def _critic_lines(objective: Objective) -> list[str]:
         f"critic: {len(criteria)} criteria of {name or 'the house'}; a critic is believed that agrees with gold"
         f" in {objective.critic.bar:g} of its verdicts or more"
     ]
+
+
+def _family_notes(objective: Objective) -> list[str]:
+    """Critics of the family of who writes: a model likes what is its own (arXiv 2404.13076)."""
+    cast = objective.cast
+    written = (
+        objective.student if p.model == "student" else p.model for p in (*cast.sampler, *(cast.challenger or ()))
+    )
+    authors = {_family(name): name for name in written}
+    return [
+        f"note: cast.critic: {critic.model} judges what {authors[_family(critic.model)]} writes, which is of its"
+        " family; take one of another where there is one"
+        for critic in cast.critics
+        if _family(critic.model) in authors
+    ]
+
+
+def _family(model: str) -> str:
+    """The letters that a model's name begins with, its owner aside: qwen of Qwen/Qwen3.5-4B."""
+    name = model.rstrip("/").rpartition("/")[2].casefold()
+    return (re.match(r"[a-z]+", name) or [name])[0]
 
 
 def _standing(folder: Path) -> str:

@@ -42,8 +42,9 @@ class CodeMatch(NamedTuple):
 class ExamCode:
     """The solutions of exam problems, ready to be looked for in training rows."""
 
-    def __init__(self, solutions: Iterable[str]) -> None:
+    def __init__(self, solutions: Iterable[str], rate: float = RATE) -> None:
         """Args: solutions: whole as they would run; those that are no Python code, or too short, are passed over."""
+        self._rate = rate
         trees = {solution: subtrees(solution) for solution in dict.fromkeys(solutions)}
         self._held = [(solution, tree) for solution, tree in trees.items() if tree.total() >= LONG_ENOUGH]
         self._holders: defaultdict[bytes, list[int]] = defaultdict(list)
@@ -52,7 +53,7 @@ class ExamCode:
                 self._holders[part].append(i)
 
     def find(self, prompt: str, response: str) -> CodeMatch | None:
-        """The solution that code of the row matches best, from RATE on, the first of several."""
+        """The solution that code of the row matches best, from `rate` on, the first of several."""
         best: CodeMatch | None = None
         for code in codes_of(prompt, response) if self._held else ():
             tree, shared = subtrees(code), Counter[int]()
@@ -62,7 +63,7 @@ class ExamCode:
             for i in sorted(shared):
                 solution, parts = self._held[i]
                 rate = shared[i] / parts.total()
-                if rate >= RATE and (best is None or rate > best.rate):
+                if rate >= self._rate and (best is None or rate > best.rate):
                     best = CodeMatch(solution, code, rate)
         return best
 

@@ -18,6 +18,7 @@ from loop.cast import Player
 from loop.endpoints import reach
 from loop.errors import MissingError
 from loop.objective import Demonstration, Exam, Objective, read_demonstrations
+from loop.openings import opening_of, require_opening
 from loop.presets import FULL, read_preset
 from loop.weights import find_student, find_weights
 
@@ -124,6 +125,8 @@ def _cast_lines(objective: Objective) -> list[str]:
             asked.append((who, player))
         elif not player.model.startswith("scripted/"):
             lines.append(_local_line(who, player, objective))
+        if part == "challenger":
+            require_opening(player.model, opening_of(player, objective, resolve_engine(player, objective)), objective)
     return [*lines, *reach(asked)]
 
 

@@ -101,6 +101,8 @@ def offered(objective: Objective, bench: Bench) -> tuple[StrategyBrief, ...]:
         allowed.discard("compute_matched")
     if len(bench.teachers) < 2:
         allowed.discard("arbitration")
+    if not all(seat.opening for seat in bench.writers):
+        allowed.discard("magpie")
     at_hand = {*kinds_at_hand(bench), ""} if bench.writers else set()
     allowed -= {kind for kind, recipe in RECIPES.items() if not recipe.needs & at_hand}
     return tuple(brief for name, brief in CATALOGUE.items() if name in allowed)

@@ -7,21 +7,23 @@ from collections.abc import Sequence
 from loop.cast import Player
 from loop.needs import resolve_engine
 from loop.objective import Objective
+from loop.openings import opening_of
 from loop.seats import Seat
 from loop.weights import find_weights
 
 
 def seat_of(player: Player, objective: Objective) -> Seat:
     """A model of the cast and where it runs on this machine."""
-    folder = objective.folder / player.model
+    folder, engine = objective.folder / player.model, resolve_engine(player, objective)
     return Seat(
         name=player.model,
-        engine=resolve_engine(player, objective),
+        engine=engine,
         model=str(folder.resolve()) if not player.address and folder.is_dir() else player.model,
         endpoint=player.address,
         api_key_env=player.key_variable,
         prices=player.tariff,
         parameters=_parameters(player, objective),
+        opening=opening_of(player, objective, engine),
     )
 
 

@@ -26,6 +26,8 @@ class Seat(Record):
     endpoint: str = ""
     api_key_env: str = ""
     prices: Prices = FREE
+    opening: str = ""
+    """How a user's turn begins for it, "" where that is not known; see loop/openings.py."""
 
     def cost(self, samples: Iterable[Sample]) -> Spent:
         """What drawing these samples took."""

@@ -57,6 +57,16 @@ def find_weights(who: str, name: str, folder: Path) -> Weights:
     return Weights(f"{place}: {size}", stored)
 
 
+def model_folder(name: str, folder: Path) -> Path | None:
+    """Where a model's files are on this machine, its tokenizer's among them; None where they are not."""
+    if (folder / name).is_dir():
+        return folder / name
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(name, "config.json")
+    return Path(config).parent if isinstance(config, str) else None
+
+
 def _cached(who: str, name: str) -> Path:
     """The folder of a model in the local cache, or Path() where it is not and may be downloaded.
 

@@ -34,6 +34,7 @@ def write_pieces(plan: Plan, earlier: Earlier, room: Room, bench: Bench) -> list
             sources=tuple(sources_of(strategy, earlier, bench)),
             first=earlier.tried[strategy.kind],
             place=bench.answer,
+            opening=seat.opening,
             at_once=AT_ONCE,
         )
         with talking(seat, "challenger", room, WRITTEN, bench) as talker:

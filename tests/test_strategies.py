@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from fault_server import FaultServer
+from fault_server import FaultServer, Manners, Seen
+from launches import ROOT
 from scripted import Scripted
 from test_agents import play, rows
 
@@ -19,6 +22,7 @@ from agents.scripts import challenger
 from agents.talk import Message, Question
 
 CELLS = [{"skill": "sum", "level": level, "problems": 12, "samples": 2} for level in (2, 3)]
+TURN = "<|im_start|>user\n"
 TEXTS = "\n\n".join(
     f"Lesson {n}. " + " ".join(f"Column {n} carries into column {n + 1}, and digit {k} stays." for k in range(9))
     for n in range(6)
@@ -37,6 +41,8 @@ class Cast:
         self.strategies, self.solves = strategies, solves
 
     def __call__(self, prompt: str, body: dict[str, Any], sample: int) -> str:
+        if "messages" not in body:
+            return challenger.answer(Question((), seed=body["seed"], whole=prompt))
         messages = tuple(Message(turn["role"], turn["content"]) for turn in body["messages"])
         if body["messages"][0]["role"] == "system":
             plan = {"hypothesis": "As told.", "strategies": self.strategies}
@@ -64,14 +70,20 @@ def needs_a_hint(prompt: str, sample: int) -> str:
     return f"As given, the known answer is right.\n{said}" if told and numbers[0] % 3 == 0 else said
 
 
-def run(folder: Path, model: Cast, *parts: str, critic: bool = False) -> Path:
+def run(
+    folder: Path, model: Cast, *parts: str, critic: bool = False, writers: tuple[str, ...] = ("small",),
+    opening: str = "", seen: list[Seen] | None = None,
+) -> Path:  # fmt: skip
     """One round as the model plans it; it plays the parts named beside orchestrator and sampler."""
     path = Scripted(problems=200, budget="rounds: 1, usd: 5").write(folder)
     (folder / "lessons.md").write_text(TEXTS, encoding="utf-8")
     _, front, prose = path.read_text(encoding="utf-8").split("---\n")
-    with FaultServer(say=model) as server:
+    with FaultServer(Manners(models=writers), say=model, seen=[] if seen is None else seen) as server:
         entry = {"model": "small", "endpoint": f"{server.url}/v1", "prices": {"input": 1.0, "output": 1.0}}
         cast = dict.fromkeys(("orchestrator", "sampler", *parts), entry)
+        if "challenger" in parts:
+            turn = {"user_turn": opening} if opening else {}
+            cast["challenger"] = [entry | {"model": name} | turn for name in writers]
         if critic:
             cast |= {"critic": "scripted/critic"}
         objective = yaml.safe_load(front) | {"cast": cast, "documents": "lessons.md"}
@@ -134,6 +146,50 @@ def test_texts_are_learnt_only_where_somebody_judges_them(tmp_path: Path, critic
     assert all(row["written"] and row["problem"]["prompt"] == "" for row in samples if row["strategy"] == "textbook")
     if not critic:
         assert set(reasons) == {"nobody judged it"}
+
+
+def test_a_chat_model_writes_what_users_ask_and_votes_label_it(tmp_path: Path) -> None:
+    """Magpie: all that the model is given is how a user's turn begins, and each answer is a problem of its own."""
+    seen: list[Seen] = []
+    strategy = {"kind": "magpie", "count": 10}
+    room = run(tmp_path, Cast([strategy], adds), "challenger", opening=TURN, seen=seen)
+    begun = [request.body for request in seen if request.path == "/v1/completions"]
+    assert len(begun) == 10 == len({body["seed"] for body in begun}) and {body["prompt"] for body in begun} == {TURN}
+    written = [row["written"] for row in rows(room / "written.jsonl")]
+    assert all(w["prompt"].startswith("What is ") and w["response"] == "" == w["parent"] for w in written)
+    samples = rows(room / "samples.jsonl")
+    assert len(samples) == 50 and {row["sampler"] for row in samples} == {"small"}, "asked as a chat model it answers"
+    kept = admitted(room).values()
+    assert {row["prompt"] for row in kept} == {w["prompt"] for w in written}
+    for row in kept:
+        assert row["strategy"] == "magpie" and row["response"].endswith(f"#### {sum(numbers_of(row['prompt']))}")
+
+
+def test_magpie_is_not_offered_to_a_model_whose_template_nobody_knows(tmp_path: Path) -> None:
+    room = run(tmp_path, Cast([{"kind": "magpie", "count": 3}], adds), "challenger")
+    assert "magpie is not allowed here" in json.loads((room / "plan.json").read_text())["handover"]
+    path = tmp_path / "OBJECTIVE.md"
+    asking = path.read_text(encoding="utf-8").replace("{", '{"strategies": {"allow": "magpie"}, ', 1)
+    path.write_text(asking, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "loop.cli", "check", str(path)], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 3 and "write user_turn" in done.stderr + done.stdout
+
+
+def test_two_sizes_of_generator_write_of_the_same_texts_at_equal_tokens(tmp_path: Path) -> None:
+    """mechanisms §4, FinePhrase: compare two before paying for the larger. Which wrote what stands in each row."""
+    model = Cast([{"kind": "rephrase", "count": 4, "writer": name} for name in ("small", "large")], adds)
+    room = run(tmp_path, model, "challenger", writers=("small", "large"))
+    made: dict[str, list[tuple[str, Any]]] = {"small": [], "large": []}
+    for row in rows(room / "written.jsonl"):
+        made[row["model"]].append((row["written"]["parent"], row["written"]["facets"]))
+    assert made["small"] == made["large"] and len(made["small"]) == 4
+    tokens = dict.fromkeys(made, 0)
+    for talk in rows(room / "talks.jsonl"):
+        if talk["part"] == "challenger":
+            tokens[talk["model"]] += talk["completion_tokens"]
+    assert tokens["small"] == tokens["large"] > 0
 
 
 def test_a_plan_cannot_ask_for_what_the_cast_cannot_play(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def answers(model: Any, tokenizer: PreTrainedTokenizerBase, questions: list[dict
     """The answers to a batch, in order; those of one temperature and length are drawn together."""
     alike: dict[tuple[float, int], list[int]] = {}
     found: dict[int, dict[str, Any]] = {}
-    texts = [_text(tokenizer, question["messages"]) for question in questions]
+    texts = [_text(tokenizer, question) for question in questions]
     for place, question in enumerate(questions):
         length = len(tokenizer(texts[place], add_special_tokens=False)["input_ids"])
         room = model.config.max_position_embeddings - length
@@ -60,9 +60,14 @@ def answers(model: Any, tokenizer: PreTrainedTokenizerBase, questions: list[dict
     return [found[place] for place in range(len(questions))]
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
-    """The conversation through the chat template, where there is one; one without a system turn gets none."""
-    turns = [Message(**message) for message in messages]  # type: ignore[arg-type]
+def _text(tokenizer: PreTrainedTokenizerBase, question: dict[str, Any]) -> str:
+    """A bare text, or a conversation through the chat template, where there is one; one without a system turn gets
+    none.
+    """
+    if question["whole"] is not None:
+        return str(question["whole"])
+    messages = question["messages"]
+    turns = [Message(**message) for message in messages]
     if not getattr(tokenizer, "chat_template", None):
         return transcript(turns)
     try:

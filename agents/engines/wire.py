@@ -52,10 +52,11 @@ class Wire:
         """Seconds so far in which a request was in flight."""
         return self._seconds + (time.monotonic() - self._began if self._calls else 0.0)
 
-    async def send(self, path: str, body: dict[str, Any], needed: str = "") -> Response:
+    async def send(self, path: str, body: dict[str, Any], needed: str = "", learn: bool = True) -> Response:
         """The answer to a request, paid for. `usage` is set in it.
 
-        Args: needed: a part of it that it must not be sent without, though it be OPTIONAL.
+        Args: needed: a part of it that it must not be sent without, though it be OPTIONAL. learn: whether an answer
+            tells of what kind the model is; a chat model goes on with bare texts too.
 
         Raises: PurseEmpty; NoChat, once, from CHAT; Refused; Unreachable; EngineError.
         """
@@ -64,7 +65,7 @@ class Wire:
             await asyncio.sleep(0.01)
         paid = 0, 0
         try:
-            response = await self._without_what_it_lacks(path, body, needed)
+            response = await self._without_what_it_lacks(path, body, needed, learn)
             response.usage = response.used(body)
             paid = response.usage.prompt_tokens, response.usage.completion_tokens
             return response
@@ -81,14 +82,14 @@ class Wire:
         """Hang up."""
         await self._client.close()
 
-    async def _without_what_it_lacks(self, path: str, body: dict[str, Any], needed: str) -> Response:
+    async def _without_what_it_lacks(self, path: str, body: dict[str, Any], needed: str, learn: bool) -> Response:
         lacks = self._lacks
         while True:
             kept = {name: value for name, value in body.items() if name not in lacks}
             if "max_tokens" in lacks:
                 kept["max_completion_tokens"] = body["max_tokens"]
             try:
-                response = await self._patiently(path, kept)
+                response = await self._patiently(path, kept, learn)
             except Refused as refused:
                 parts = OPTIONAL.keys() & kept.keys() - {needed}
                 named = {part for part in parts if re.search(OPTIONAL[part], str(refused), re.IGNORECASE)}
@@ -99,14 +100,14 @@ class Wire:
                 self._lacks |= lacks
                 return response
 
-    async def _patiently(self, path: str, body: dict[str, Any]) -> Response:
+    async def _patiently(self, path: str, body: dict[str, Any], learn: bool) -> Response:
         """Tried again: `tries` times while others get through, else for as long as an outage is waited for."""
         counted = timeouts = broken = 0
 
         async def one() -> Response:
             nonlocal counted, timeouts, broken
             try:
-                return await self._in_turn(path, body, timeouts)
+                return await self._in_turn(path, body, timeouts, learn)
             except Fault as fault:
                 counted += not self._breaker.is_open
                 timeouts += fault.silent

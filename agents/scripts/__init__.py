@@ -27,5 +27,5 @@ class ScriptedTalker:
         """See Talker."""
         text = str(self._answer(question))
         log([f"talk {hashlib.sha256(repr(question).encode()).hexdigest()[:16]}"])
-        words = sum(len(message.content.split()) for message in question.messages)
+        words = sum(len(text.split()) for text in (question.whole or "", *(m.content for m in question.messages)))
         return Answer(text, "stop" if text else "length", words, len(text.split()) + 1)

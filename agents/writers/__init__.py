@@ -53,7 +53,7 @@ class Order:
     """Where the final answer stands in a solution: `boxed`, `tags`, or a marker such as ####; "" where problems have
     no final answer."""
     opening: str = ""
-    """For magpie: the model's own text up to where a user's turn begins; see `user_opening`."""
+    """For magpie: the model's own text up to where a user's turn begins; see agents/chat_template.py."""
     at_once: int = 1
     """Questions that may be out at the same time."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any, NamedTuple, TypeVar
 
@@ -138,9 +139,13 @@ class Draft:
         except Unusable as error:
             raise Nothing(stage, str(error)) from error
 
-    def said(self, stage: str, prompt: Prompt) -> str:
-        """The answer to a prompt, kept in the lineage. Raises: Nothing when it is cut off or empty."""
-        answer = self._talker.ask(self._question(stage, prompt))
+    def said(self, stage: str, prompt: Prompt, whole: bool = False) -> str:
+        """The answer to a prompt, kept in the lineage. Raises: Nothing when it is cut off or empty.
+
+        Args: whole: whether the prompt is a bare text to go on with, and no turn of a conversation.
+        """
+        question = self._question(stage, prompt)
+        answer = self._talker.ask(replace(question, messages=(), whole=prompt.text) if whole else question)
         text = THOUGHTS.sub("", answer.text).strip()
         if answer.finish == "length":
             raise Nothing(stage, "cut off before its end")

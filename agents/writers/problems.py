@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from agents.prompts import Prompt
 from agents.strategies import Reply
@@ -80,22 +80,10 @@ def vary_failure(draft: Draft, settings: FailureVariants) -> Iterator[Written]:
 
 
 def open_turn(draft: Draft, settings: Magpie) -> Iterator[Written]:
-    """The user's turn, by a model that is given the text before it and nothing else (arXiv 2406.08464).
-
-    The talker has to continue the text as it stands, with no chat template around it.
-    """
+    """The user's turn, by a model that is given the text before it and nothing else (arXiv 2406.08464)."""
     if not draft.order.opening:
         raise Nothing("user turn", "the model's opening of a user's turn is not known")
-    said = draft.said("user turn", Prompt(draft.order.opening, ""))
+    said = draft.said("user turn", Prompt(draft.order.opening, ""), whole=True)
     if TURN.search(said):
         raise Nothing("user turn", "opens another turn")
     yield draft.written(said, "")
-
-
-def user_opening(apply: Callable[[list[dict[str, str]]], str]) -> str:
-    """The text of a chat template up to where a user's words begin: all that magpie gives a model.
-
-    Args: apply: the template, from turns to the text of a conversation.
-    """
-    mark = "USERSWORDS"
-    return apply([{"role": "user", "content": mark}]).split(mark)[0]

@@ -342,6 +342,17 @@ def test_a_base_model_is_asked_in_plain_text(talkers: list[EndpointTalker]) -> N
         assert talker.ask(question("word " * 40)).finish == "length", "too long for the model"
 
 
+def test_a_bare_text_is_gone_on_with_and_a_chat_model_stays_one(talkers: list[EndpointTalker]) -> None:
+    """What Magpie needs: no turn, no template, not a byte more than the text."""
+    with FaultServer() as server:
+        talker = talker_at(server, talkers)
+        opening = "<|im_start|>user\n"
+        assert talker.ask(Question((), max_tokens=50, whole=opening)).text.startswith(digest(opening))
+        assert talker.ask(question("Hello?")).text.startswith(digest("Hello?"))
+        assert [seen.path for seen in server.seen] == ["/v1/completions", "/v1/chat/completions"]
+        assert server.seen[0].body["prompt"] == opening and "messages" not in server.seen[0].body
+
+
 def test_a_talker_tells_what_it_cannot_do(talkers: list[EndpointTalker]) -> None:
     with FaultServer(Manners(thinking="field")) as server:
         purse = Purse(10.0, Prices(output=1e6))

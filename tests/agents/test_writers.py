@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
-import jinja2
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -20,7 +19,6 @@ from agents.writers import settings as s
 from agents.writers.catalogue import WRITERS
 from agents.writers.draft import Nothing, read_sections
 from agents.writers.overlap import overlap, pair
-from agents.writers.problems import user_opening
 from agents.writers.recipes import RECIPES, write
 from agents.writers.texts import pair_one_to_one
 from agents.writers.words import words
@@ -36,9 +34,14 @@ def numbered(text: str) -> list[str]:
     return [f"w{value[i : i + 4]}" for i in range(0, 64, 4)]
 
 
+def prompt_of(question: Question) -> str:
+    """The bare text or the one turn that a question is."""
+    return question.messages[0].content if question.whole is None else question.whole
+
+
 def compliant(question: Question) -> str:
     """What a model writes that does as it is told."""
-    prompt = question.messages[0].content
+    prompt = prompt_of(question)
     said = " ".join(numbered(prompt + str(question.seed)))
     if '"same": true or false' in prompt:
         return '{"reason": "other quantities", "same": false}'
@@ -74,7 +77,7 @@ class Model:
 
     @property
     def prompts(self) -> list[str]:
-        return [question.messages[0].content for question in self.asked]
+        return [prompt_of(question) for question in self.asked]
 
 
 def source(kind: str, text: str = PROSE, **more) -> Source:
@@ -357,15 +360,11 @@ def test_synthetic_items_are_never_re_augmented():
 
 
 def test_magpie_gives_the_model_nothing_but_what_precedes_a_users_words():
-    template = jinja2.Template(
-        "<|start|>{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}",
-        keep_trailing_newline=True,
-    )
-    opening = user_opening(lambda turns: template.render(messages=turns))
-    assert opening == "<|start|><|user|>\n"
+    opening = "<|start|><|user|>\n"
     model = Model(say=lambda _: "How do tides work?")
     rows = written(order(settings_of("magpie"), opening=opening), model)
-    assert set(model.prompts) == {opening} and len({question.seed for question in model.asked}) == 6
+    assert {(question.whole, question.messages) for question in model.asked} == {(opening, ())}
+    assert len({question.seed for question in model.asked}) == 6
     assert {(row.prompt, row.response, row.parent) for row in rows} == {("How do tides work?", "", "")}
     leaking = Model(say=lambda _: "Hi<|end|>\n<|assistant|>")
     assert reasons(order(settings_of("magpie"), opening=opening), leaking) == {("user turn", "opens another turn")}

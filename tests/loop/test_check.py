@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -412,6 +413,19 @@ def test_who_reads_the_rubric(tmp_path: Path) -> None:
     read = check_objective(with_cast(tmp_path, "critic: [verifier, scripted/critic]", rubric))
     assert line(read, "critic:").startswith("critic: 1 criteria of rubric.yaml; a critic is believed that agrees")
     assert "criteria of the house" in line(check_objective(with_cast(tmp_path, "critic: scripted/critic")), "critic:")
+
+
+def test_guard_who_judges_is_of_another_family_where_there_is_one(tmp_path: Path, server: str) -> None:
+    """mechanisms §9.9: said before the run; the scores that count come from programs, whoever judges."""
+
+    def noted(cast: str) -> list[str]:
+        names = re.sub(r"([\w.-]+-\d+b)", rf"{{model: \1, endpoint: {server}/404}}", cast)
+        return [line for line in check_objective(with_cast(tmp_path, names)) if "family" in line]
+
+    (note,) = noted("sampler: qwen3-1b, critic: qwen2.5-7b")
+    assert note.startswith("note: cast.critic: qwen2.5-7b judges what qwen3-1b writes")
+    assert len(noted("challenger: llama3-70b, sampler: qwen3-1b, critic: [verifier, llama-8b, gemma-9b]")) == 1
+    assert noted("sampler: qwen3-1b, critic: llama-8b") == noted("sampler: student, critic: qwen3-1b") == []
 
 
 # The GPU.

@@ -96,6 +96,7 @@ def test_the_rate_is_a_share_of_the_solutions_subtrees() -> None:
     parts, kept = subtrees(SOLUTION), subtrees(RENAMED.replace("acc += x", "acc -= x"))
     assert changed.rate == (parts & kept).total() / parts.total()
     assert RATE <= changed.rate < 1.0
+    assert ExamCode([SOLUTION], rate=1.0).find("", changed.code) is None
     assert exam.find("", OTHER) is None
     assert exam.find("", "\n".join(RENAMED.splitlines()[:7]) + "\n        pass") is None, "half of it"
 

@@ -232,6 +232,25 @@ def test_half_is_half() -> None:
     assert weigh(mix(demonstrations, [], [example(n, round_number=2) for n in range(60)], Mixture()), 2) == 0.5
 
 
+def test_check_newest_share_is_half_over_10_000_draws() -> None:
+    """mechanisms §7.1: 0.5 ± 0.02, rows drawn as often as they stand there; over four rounds that accumulate.
+
+    §9.1 sets a bound, and we keep it: where whole copies do not come to a half it is less, and never more.
+    """
+    luck = random.Random(0)
+    demonstrations = [Demonstration(prompt=f"d{n}", response="r") for n in range(60)]
+    earlier: list[Example] = []
+    for number, count in enumerate((120, 180, 360, 1440), 1):
+        newest = [example(10_000 * number + n, round_number=number) for n in range(count)]
+        rows = mix(demonstrations, earlier, newest, Mixture())
+        drawn = luck.choices(rows, [row.copies for row in rows], k=10_000)
+        assert sum(row.round == number for row in drawn) / 10_000 == pytest.approx(0.5, abs=0.02)
+        assert {row.round for row in drawn} == set(range(number + 1)), (
+            "data accumulate, and the base is never dropped"
+        )
+        earlier += newest
+
+
 def test_the_demonstrations_hold_their_share() -> None:
     demonstrations = [Demonstration(prompt=f"d{n}", response="r") for n in range(20)]
     earlier, newest = [example(n) for n in range(300)], [example(n, round_number=2) for n in range(900, 1000)]

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from statistics import median
 
 START_IN_FLIGHT = 8.0
 SLOWER = 3.0
@@ -105,7 +106,8 @@ class Window:
         self._rising = True
         self._length = int(self.size)
         self._in_flight = self._landed = self._overloads = 0
-        self._seconds = self._slowest = 0.0
+        self._latencies: list[float] = []
+        self._slowest = 0.0
         self._quickest = float("inf")
         self._successes = 0
         self._freed = asyncio.Condition()
@@ -132,7 +134,7 @@ class Window:
         """A try brought an answer after so many seconds."""
         self._successes += 1
         self._slowest = max(self._slowest, seconds)
-        self._seconds += seconds
+        self._latencies.append(seconds)
         if self._rising:
             self.size = min(self.size + 1, self._patience.most_in_flight)
         self._count()
@@ -140,7 +142,6 @@ class Window:
     def overloaded(self) -> None:
         """A try was too much for the endpoint."""
         self._overloads += 1
-        self._rising = False
         self._count()
 
     def _count(self) -> None:
@@ -148,11 +149,11 @@ class Window:
         self._landed += 1
         if self._landed < self._length:
             return
-        answered, refused = self._landed - self._overloads, self._overloads / self._landed
-        latency = self._seconds / answered if answered else float("inf")
+        refused = self._overloads / self._landed
+        latency = median(self._latencies or [float("inf")])  # one answer that trickles is no overload either
         self._quickest = min(self._quickest, latency)
         holds = latency <= SLOWER * self._quickest and refused < 0.5
         self._rising = self._rising and holds
         size = self.size * (1 - refused / 2) + (1 if holds and not self._rising else 0)
         self.size = max(1.0, min(size, self._patience.most_in_flight))
-        self._length, self._landed, self._overloads, self._seconds = int(self.size), 0, 0, 0.0
+        self._length, self._landed, self._overloads, self._latencies = int(self.size), 0, 0, []

@@ -123,10 +123,16 @@ def _length_notes(student: Student, demonstrations: Sequence[Demonstration], tas
 
 def _cast_line(objective: Objective) -> str:
     cast = objective.cast
-    parts = ((cast.orchestrator, "plan"), (cast.sampler, "sample"), (cast.critic, "judge"))
+    parts = (
+        (cast.orchestrator, "plan{s}"), (cast.sampler, "sample{s}"), (cast.critic, "judge{s}"),
+        (cast.teachers, "teach{es}"), (cast.challenger, "write{s}"), (cast.weak, "answer{s} as the weak solver"),
+        (cast.strong, "answer{s} as the strong one"), (cast.judge, "mark{s} their answers"),
+    )  # fmt: skip
     said = (
-        f"{' + '.join(_played(player, objective) for player in players)} {verb}{'s' * (len(players) == 1)}"
+        f"{' + '.join(_played(player, objective) for player in players)}"
+        f" {verb.format(s='s' * (len(players) == 1), es='es' * (len(players) == 1))}"
         for players, verb in parts
+        if players
     )
     return f"cast: {', '.join(said)}"
 

@@ -136,9 +136,9 @@ def mark_answer(prompt: str, mark: str) -> str:
     return json.dumps({"marks": marks})
 
 
-def write(folder: Path, server: FaultServer, rounds: int = 1, **cast: Any) -> Path:
+def write(folder: Path, server: FaultServer, rounds: int = 1, limit: str = "usd: 5", **cast: Any) -> Path:
     """The objective, every part of it at the server but where `cast` says otherwise."""
-    path = Scripted(problems=400, budget=f"rounds: {rounds}, usd: 5").write(folder)
+    path = Scripted(problems=400, budget=f"rounds: {rounds}, {limit}").write(folder)
     (folder / "lessons.md").write_text(TEXTS, encoding="utf-8")
     _, front, prose = path.read_text(encoding="utf-8").split("---\n")
     entry = {"endpoint": f"{server.url}/v1", "prices": {"input": 1.0, "output": 1.0}}
@@ -215,6 +215,8 @@ def test_refused_questions_are_kept_and_counted_by_heading(marked: tuple[Path, C
     batch = [row for row in sought(run) if not row["pilot"]]
     asked = Counter(past["heading"] or "accepted" for row in batch for past in row["rounds"])
     closed = json.loads((run / "rounds/001/round.json").read_text(encoding="utf-8"))
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert f"questions sought in documents: {asked['accepted']} accepted" in page
     assert closed["questions"] == asked and asked["too easy"] >= 6 and asked["accepted"] >= 4
     assert all(past["reason"] and past["challenge"] for row in batch for past in row["rounds"] if past["heading"])
 
@@ -304,6 +306,21 @@ def test_a_run_that_is_killed_goes_on_and_nobody_is_asked_again(
         for number in ("001", "002"):
             there, here = (run / "rounds" / number / f"{name}.jsonl" for run in (whole, tmp_path / "run"))
             assert here.read_text(encoding="utf-8") == there.read_text(encoding="utf-8"), (name, number)
+
+
+@pytest.mark.parametrize("limit", ["usd: 0.03", "tokens: 25000"])
+def test_the_budget_ends_the_search_and_all_players_spend_the_same_dollars(limit: str, tmp_path: Path) -> None:
+    model = Cast([PLAN | {"marked_by": "program", "count": 400}])
+    with FaultServer(Manners(models=MODELS), say=model) as server:
+        assert play(write(tmp_path, server, limit=limit), model) == 0
+    name, _, most = limit.partition(": ")
+    run = tmp_path / "run"
+    assert json.loads(select(run, "SELECT value FROM fact WHERE name = 'ended'")[0][0]) == name
+    assert len({part for _, part, _ in model.asked}) == 4, "it was at work"
+    assert not (run / "rounds/001/questions.jsonl").exists()
+    costs = [sum(tokens) / (1e6 if name == "usd" else 1) for tokens in server.billed]
+    over = max(costs) if name == "usd" else 16 * max(costs)
+    assert 0.5 * float(most) < sum(costs) <= float(most) + over, "one request over, or one for each source at work"
 
 
 def rows_whole(path: Path) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MILLION = 1e6
 
@@ -27,6 +27,15 @@ class PurseEmpty(Exception):
     """Nothing may be sent any more: the dollars are spent."""
 
 
+@dataclass
+class _Money:
+    left: float | None
+    spent: float = 0.0
+    aside: float = 0.0
+    in_flight: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Purse:
     """Thread-safe. All that is spent stays within `left` but for one request in flight at most.
 
@@ -36,12 +45,19 @@ class Purse:
 
     def __init__(self, left: float | None, prices: Prices) -> None:
         """`left` dollars; None is no limit."""
-        self._left, self.prices = left, prices
-        self._aside: float = 0.0
-        self._in_flight = 0
-        self._lock = threading.Lock()
-        self.spent = 0.0
+        self.prices = prices
+        self._money = _Money(left)
+
+    @property
+    def spent(self) -> float:
         """Dollars, over all requests that were settled."""
+        return self._money.spent
+
+    def beside(self, prices: Prices) -> Purse:
+        """A purse with the same dollars in it, for a model of other prices: what one spends the other has not."""
+        other = Purse(None, prices)
+        other._money = self._money
+        return other
 
     def set_aside(self, prompt_tokens: float, completion_tokens: float) -> float | None:
         """Let a request through that may cost so much: the dollars set aside; None while it must wait for others.
@@ -49,21 +65,23 @@ class Purse:
         Raises: PurseEmpty when it never will be let through.
         """
         dollars = self.prices.cost(prompt_tokens, completion_tokens)
-        with self._lock:
-            if self._left is not None and dollars:
-                if self.spent >= self._left:
+        money = self._money
+        with money.lock:
+            if money.left is not None and dollars:
+                if money.spent >= money.left:
                     raise PurseEmpty("usd")
-                if self._in_flight and self.spent + self._aside + dollars > self._left:
+                if money.in_flight and money.spent + money.aside + dollars > money.left:
                     return None
-            self._aside += dollars
-            self._in_flight += 1
+            money.aside += dollars
+            money.in_flight += 1
             return dollars
 
     def settle(self, aside: float, prompt_tokens: int, completion_tokens: int) -> float:
         """A request is done (or failed, with no tokens): its dollars."""
         dollars = self.prices.cost(prompt_tokens, completion_tokens)
-        with self._lock:
-            self._aside -= aside
-            self._in_flight -= 1
-            self.spent += dollars
+        money = self._money
+        with money.lock:
+            money.aside -= aside
+            money.in_flight -= 1
+            money.spent += dollars
         return dollars

@@ -71,6 +71,8 @@ class Bench:
     """Among whom problems are arbitrated, by name."""
     writers: tuple[Seat, ...] = ()
     """Who may write new problems and texts."""
+    parts: Mapping[str, Seat | None] = field(default_factory=dict)
+    """Who plays weak, strong and judge; None is the student as it is, or for judge the verifiers (`parts_of`)."""
     critics: tuple[Seat, ...] = ()
     """Models that judge what the verifiers let through."""
     rubric: Rubric | None = None

@@ -15,15 +15,18 @@ from agents.purse import Prices as Tariff
 from loop.sources import Settings, Text, mistake
 
 HOUSE = {
-    "rules": ("orchestrator",), "uniform": ("orchestrator",), "student": ("sampler", "teachers"),
-    "verifier": ("critic",),
+    "rules": ("orchestrator",), "uniform": ("orchestrator",), "verifier": ("critic", "judge"),
+    "student": ("sampler", "teachers", "weak", "strong"),
 }  # fmt: skip
 """The words of the house, and the parts that each can play."""
-SCRIPTS = {"orchestrator": "scripted/planner", "critic": "scripted/critic", "challenger": "scripted/challenger"}
-"""The script of agents/scripts that can play a part; a sampler may be any scripted student."""
-PARTS = ("orchestrator", "sampler", "critic", "challenger", "teachers")
-LATER = ("weak", "strong", "judge")
-"""Parts that no strategy needs yet."""
+SCRIPTS = {
+    "orchestrator": "scripted/planner", "critic": "scripted/critic", "judge": "scripted/critic",
+    "challenger": "scripted/challenger", "weak": "scripted/weak", "strong": "scripted/strong",
+}  # fmt: skip
+"""The script of agents/scripts for a part; a sampler may be any scripted student."""
+PARTS = ("orchestrator", "sampler", "critic", "challenger", "weak", "strong", "judge", "teachers")
+ALONE = {"orchestrator": "plans", "weak": "answers", "strong": "answers", "judge": "judges"}
+"""Parts that one player plays, and what it does."""
 OPENAI = "https://api.openai.com/v1"
 """Where engine openai asks when no endpoint is written."""
 
@@ -186,7 +189,6 @@ class Cast(Settings):
     """Who plays which part; every entry is a tuple, of one player where one is written."""
 
     orchestrator: Players = (Player(model="rules"),)
-    """One player."""
     sampler: Samplers = (Player(model="student"),)
     critic: Players = (Player(model="verifier"),)
     """Verifiers run first wherever a problem has one; every model judges what they leave open."""
@@ -214,11 +216,9 @@ class Cast(Settings):
     @field_validator("*")
     @classmethod
     def _can_be_played(cls, players: tuple[Player, ...] | None, info: ValidationInfo) -> tuple[Player, ...] | None:
-        part = info.field_name or ""
         if players is None:
             return None
-        if part in LATER:
-            raise mistake("is not available yet; take the key out")
+        part = info.field_name or ""
         words = " or ".join(word for word, parts in HOUSE.items() if part in parts)
         for i, player in enumerate(players):
             script = SCRIPTS.get(part, player.model)
@@ -228,8 +228,8 @@ class Cast(Settings):
                 raise mistake(f"is no script for {part}; write {script}", i)
             if any(_same(player, other) for other in players[:i]):
                 raise mistake("stands there twice; keep one", i)
-        if part == "orchestrator" and len(players) > 1:
-            raise mistake(f"are several, and one plans; write {words}, or one model")
+        if part in ALONE and len(players) > 1:
+            raise mistake(f"are several, and one {ALONE[part]}; write {words}, or one model")
         return players
 
     def check_money(self, usd: float | None) -> None:

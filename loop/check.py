@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from agents.purse import FREE
 from loop.bench import Student
-from loop.cast import Player
+from loop.check_cast import cast_lines
 from loop.contamination import Exams, exams_of
 from loop.documents import find_documents
 from loop.dollars import dollars_a_round
@@ -18,9 +17,8 @@ from loop.extracts import Extracts
 from loop.figures import in_tokens
 from loop.judging import Judge
 from loop.ledger import Ledger
-from loop.needs import ROUNDS, Cost, estimate, require, resolve_engine
+from loop.needs import ROUNDS, Cost, estimate, require
 from loop.objective import Demonstration, Objective, read_demonstrations, read_objective
-from loop.rubric import default_rubric, read_rubric
 from loop.run import describe_student, run_folder
 from loop.tasks import Tasks
 from loop.verifiers import extract_answer
@@ -47,9 +45,7 @@ def check_objective(path: Path) -> list[str]:
         *_task_lines(tasks),
         *_document_lines(objective, exams),
         *_length_notes(student, demonstrations, tasks),
-        _cast_line(objective),
-        *_critic_lines(objective),
-        *_family_notes(objective),
+        *cast_lines(objective),
         f"run: {folder}, {_standing(folder)}",
         *_budget_lines(objective, estimate(objective, demonstrations)),
         *_dollar_lines(objective, demonstrations, student),
@@ -123,58 +119,6 @@ def _length_notes(student: Student, demonstrations: Sequence[Demonstration], tas
     if longest > positions:
         notes.append(f"note: problem and answer may take {longest} tokens; {student.name} reads {positions}")
     return notes
-
-
-def _cast_line(objective: Objective) -> str:
-    cast = objective.cast
-    parts = ((cast.orchestrator, "plan"), (cast.sampler, "sample"), (cast.critic, "judge"))
-    said = (
-        f"{' + '.join(_played(player, objective) for player in players)} {verb}{'s' * (len(players) == 1)}"
-        for players, verb in parts
-    )
-    return f"cast: {', '.join(said)}"
-
-
-def _played(player: Player, objective: Objective) -> str:
-    """A player's name, with its engine where a model is run, and its endpoint."""
-    engine = resolve_engine(player, objective)
-    if player.model in ("rules", "uniform", "verifier") or engine == "scripted":
-        return player.model
-    if player.model == "student" and player.engine is None and engine == "transformers":
-        return player.model
-    return f"{player.model} ({engine}{f' at {player.address}' if player.address else ''})"
-
-
-def _critic_lines(objective: Objective) -> list[str]:
-    name, critics = objective.critic.rubric, objective.cast.critics
-    if not critics:
-        return [f"note: critic.rubric: no critic of the cast is a model: nobody reads {name}"] if name else []
-    criteria = (read_rubric(objective.folder / name) if name else default_rubric()).criteria
-    return [
-        f"critic: {len(criteria)} criteria of {name or 'the house'}; a critic is believed that agrees with gold"
-        f" in {objective.critic.bar:g} of its verdicts or more"
-    ]
-
-
-def _family_notes(objective: Objective) -> list[str]:
-    """Critics of the family of who writes: a model likes what is its own (arXiv 2404.13076)."""
-    cast = objective.cast
-    written = (
-        objective.student if p.model == "student" else p.model for p in (*cast.sampler, *(cast.challenger or ()))
-    )
-    authors = {_family(name): name for name in written}
-    return [
-        f"note: cast.critic: {critic.model} judges what {authors[_family(critic.model)]} writes, which is of its"
-        " family; take one of another where there is one"
-        for critic in cast.critics
-        if _family(critic.model) in authors
-    ]
-
-
-def _family(model: str) -> str:
-    """The letters that a model's name begins with, its owner aside: qwen of Qwen/Qwen3.5-4B."""
-    name = model.rstrip("/").rpartition("/")[2].casefold()
-    return (re.match(r"[a-z]+", name) or [name])[0]
 
 
 def _standing(folder: Path) -> str:

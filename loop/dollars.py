@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agents.choices import VOTES
 from agents.orchestrator import MOST_REQUESTS
 from agents.purse import FREE
 from loop.bench import Student
 from loop.cast import Player
+from loop.extracts import MOST
 from loop.objective import Demonstration, Objective
 from loop.rubric import default_rubric, read_rubric
 
@@ -23,6 +25,14 @@ ANSWER = 4_096
 """Tokens of one answer of an orchestrator or a critic, thoughts included."""
 GOLD = 80
 """Verdicts of one critic on responses of known worth, in a round."""
+CALLS = 4
+"""Of a challenger for a row that it writes, at the most."""
+SOLVER = 2_048
+"""Tokens of one attempt at a question."""
+ATTEMPTS = 3
+"""Of each solver at a question."""
+SOLVERS = ("weak", "strong")
+SELF_INSTRUCT = "agentic_self_instruct"
 
 
 def dollars_a_round(
@@ -31,13 +41,17 @@ def dollars_a_round(
     """The most dollars that a round of ordinary size costs, by part; parts that cost nothing are not in it.
 
     As though every answer were as long as it may be, a critic were asked about every sample, the dearest sampler
-    drew them all, and the orchestrator took all its looks. No answer is asked for twice here, as an unusable one is.
+    drew them all, every teacher too, as much again were written as an ordinary round has samples to vote with, or
+    attempted in agentic self-instruct with no question too easy, and the orchestrator took all its looks. No answer
+    is asked for twice here, as an unusable one is.
     """
     sizes = [(len(d.prompt.encode()), len(d.response.encode())) for d in demonstrations] or [(UNKNOWN_ROW, 0)]
     prompt = sum(size[0] for size in sizes) / len(sizes) / BYTES_A_TOKEN
     samples = student.settings.samples
     rubric = read_rubric(objective.folder / name) if (name := objective.critic.rubric) else default_rubric()
     told = ASKED + prompt + student.max_new_tokens + len(rubric.model_dump_json()) / BYTES_A_TOKEN
+    source = ASKED + MOST / BYTES_A_TOKEN
+    posed = samples / (2 * ATTEMPTS) if _may_self_instruct(objective) else 0.0
 
     def costs(part: str) -> list[Player]:
         return [player for of, _, player in objective.cast.models() if of == part and player.tariff != FREE]
@@ -50,5 +64,19 @@ def dollars_a_round(
             (p.tariff.cost(samples * prompt, samples * student.max_new_tokens) for p in costs("sampler")), default=0.0
         ),
         "critic": sum((samples + GOLD) * p.tariff.cost(told, ANSWER) for p in costs("critic")),
+        "teachers": sum(p.tariff.cost(samples * prompt, samples * ANSWER) for p in costs("teachers")),
+        "challenger": max(
+            (max(samples / VOTES * CALLS, 3 * posed) * p.tariff.cost(source, ANSWER) for p in costs("challenger")),
+            default=0.0,
+        ),
+        **{part: sum(posed * ATTEMPTS * p.tariff.cost(ASKED, SOLVER) for p in costs(part)) for part in SOLVERS},
+        "judge": sum(2 * posed * ATTEMPTS * p.tariff.cost(ASKED + SOLVER, ANSWER) for p in costs("judge")),
     }
     return {part: cost for part, cost in dollars.items() if cost}
+
+
+def _may_self_instruct(objective: Objective) -> bool:
+    """Whether any weak or strong solver can be asked."""
+    cast, strategies = objective.cast, objective.strategies
+    is_allowed = SELF_INSTRUCT in (strategies.allow or (SELF_INSTRUCT,)) and SELF_INSTRUCT not in strategies.deny
+    return is_allowed and bool(objective.documents and cast.challenger and cast.weak and cast.strong and cast.judge)

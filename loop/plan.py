@@ -11,6 +11,7 @@ from agents.briefs import (
     PlanBrief,
     PreparedBrief,
     RoundBrief,
+    SolversBrief,
     StrategyBrief,
     Tally,
 )
@@ -28,6 +29,7 @@ from loop.records import Cell, Spent
 from loop.room import PLAN, Room
 from loop.rounds import Round
 from loop.seats import Seat
+from loop.solving import missing_parts
 from loop.tasks import Tasks
 
 
@@ -77,6 +79,7 @@ def write_brief(
         teachers=tuple(bench.teachers),
         writers=tuple(seat.name for seat in bench.writers),
         documents=documents_brief(bench),
+        solvers=solvers_of(bench),
         catalogue=offered(objective, bench),
     )
 
@@ -105,7 +108,18 @@ def offered(objective: Objective, bench: Bench) -> tuple[StrategyBrief, ...]:
         allowed.discard("magpie")
     at_hand = {*kinds_at_hand(bench), ""} if bench.writers else set()
     allowed -= {kind for kind, recipe in RECIPES.items() if not recipe.needs & at_hand}
+    if not solvers_of(bench) or not (bench.extracts and bench.extracts.all):
+        allowed.discard("agentic_self_instruct")
     return tuple(brief for name, brief in CATALOGUE.items() if name in allowed)
+
+
+def solvers_of(bench: Bench) -> SolversBrief | None:
+    """Who attempts and marks questions; None where the cast cannot play them."""
+    if missing_parts(bench):
+        return None
+    seats = bench.parts
+    weak, strong = (seat.name if (seat := seats[part]) else "student" for part in ("weak", "strong"))
+    return SolversBrief(weak=weak, strong=strong, judge=seats["judge"].name if seats["judge"] else "program")
 
 
 def dev_shares(tasks: Tasks) -> dict[Cell, float]:
@@ -126,6 +140,7 @@ def round_brief(closed: Round, plan: Plan | None, spent: Spent, prepared: Prepar
         samples=closed.samples,
         probe=closed.probe,
         prepared=prepared,
+        questions=closed.questions,
         examples_kept=closed.examples,
         tokens_sampled=spent.tokens_sampled,
         tokens_trained=spent.tokens_trained,

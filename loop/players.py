@@ -15,34 +15,69 @@ from agents.purse import Purse
 from agents.scripts import ScriptedTalker
 from agents.talk import Talker, Unreachable
 from loop.bench import Bench
+from loop.budget import BudgetSpent
 from loop.errors import MissingError, StageError
 from loop.room import Room, Stage
 from loop.seats import Seat
-from loop.talks import KeptTalker, talked
+from loop.talks import KeptTalker, Talks
+
+
+class Company:
+    """Players who talk in the same stage, at the same time: they write one file and spend the same dollars."""
+
+    def __init__(self, room: Room, stage: Stage[Any], bench: Bench, stack: ExitStack) -> None:
+        """What is opened is closed with the stack."""
+        self.talks = Talks(room, stage)
+        self._bench, self._stack = bench, stack
+        self._opened: dict[Seat, Talker] = {}
+        self._purse: Purse | None = None
+
+    def player(self, seat: Seat, part: str) -> KeptTalker:
+        """The player of a seat in a part. It is started with the first question that is new, once for all parts."""
+        return KeptTalker(seat, lambda: self._start(seat), part, self.talks)
+
+    def check(self) -> None:
+        """Raise BudgetSpent where a limit is reached, what the stage's talks have taken so far included."""
+        left = self._bench.meter.check((self.talks.room.name, self.talks.stage.name))
+        spent = self.talks.spent
+        if left.tokens is not None and spent.tokens_sampled >= left.tokens:
+            raise BudgetSpent("tokens")
+
+    def _start(self, seat: Seat) -> Talker:
+        """Raises: BudgetSpent when nothing may be spent any more."""
+        if seat not in self._opened:
+            room, stage = self.talks.room, self.talks.stage
+            left = self._bench.meter.check((room.name, stage.name)).usd
+            if self._purse is None:
+                self._purse = Purse(None if left is None else left - self.talks.spent.usd, seat.prices)
+            purse = self._purse.beside(seat.prices)
+            self._opened[seat] = _open(seat, purse, room, self._bench, self._stack)
+        return self._opened[seat]
 
 
 @contextmanager
-def talking(seat: Seat, part: str, room: Room, stage: Stage[Any], bench: Bench) -> Iterator[KeptTalker]:
-    """The player of a seat, to be asked in this stage. It is started with the first question that is new.
+def company(room: Room, stage: Stage[Any], bench: Bench) -> Iterator[Company]:
+    """Players for a stage; inside, each is asked as often as is wished, from any thread.
 
-    Raises: StageError when it cannot be had now, MissingError when it never can, BudgetSpent when the dollars are
+    Raises: StageError when one cannot be had now, MissingError when it never can, BudgetSpent when the dollars are
     spent.
     """
     with ExitStack() as stack:
-
-        def start() -> Talker:
-            left = bench.meter.check((room.name, stage.name)).usd
-            purse = Purse(None if left is None else left - talked(room, stage).usd, seat.prices)
-            return _open(seat, purse, room, bench, stack)
-
-        kept = KeptTalker(seat.name, start, part, room, stage, seat.prices)
-        stack.callback(kept.close)
+        players = Company(room, stage, bench, stack)
+        stack.callback(players.talks.close)
         try:
-            yield kept
+            yield players
         except Unreachable as error:
             raise StageError(str(error)) from error
         except EngineError as error:
             raise MissingError(str(error)) from error
+
+
+@contextmanager
+def talking(seat: Seat, part: str, room: Room, stage: Stage[Any], bench: Bench) -> Iterator[KeptTalker]:
+    """One player alone, to be asked in this stage; see `company`."""
+    with company(room, stage, bench) as players:
+        yield players.player(seat, part)
 
 
 def _open(seat: Seat, purse: Purse, room: Room, bench: Bench, stack: ExitStack) -> Talker:

@@ -37,7 +37,7 @@ from loop.records import (
     Spent,
 )
 from loop.rounds import Round
-from loop.written import Piece
+from loop.written import Piece, Sought
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -98,6 +98,7 @@ PLAN = _record("plan", "plan.json", Plan)
 ANNOTATIONS = _rows("annotate", "annotations.jsonl", Annotated)
 SCORERS = _rows("score", "scorers.jsonl", Scorer)
 PREPARED = _rows("prepare", "prepared.jsonl", Prepared)
+SOUGHT = _rows("seek", "questions.jsonl", Sought)
 WRITTEN = _rows("write", "written.jsonl", Piece)
 SAMPLES = _appended("sample", "samples.jsonl", Sample)
 CALIBRATIONS = _rows("calibrate", "calibrations.jsonl", Calibration)

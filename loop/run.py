@@ -32,7 +32,7 @@ from loop.presets import FULL, LORA, read_preset
 from loop.records import digest, seed_for
 from loop.room import Room, Screen, verify_files
 from loop.rubric import default_rubric, read_rubric
-from loop.seating import seat_of, seats_of
+from loop.seating import parts_of, seat_of, seats_of
 from loop.tasks import Tasks
 
 HELD_OUT = 0.15
@@ -110,6 +110,7 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
         samplers=seats_of(cast.sampler, objective),
         teachers=seats_of(cast.teachers or (), objective),
         writers=tuple(seat_of(player, objective) for player in cast.challenger or ()),
+        parts=parts_of(objective),
         critics=tuple(seat_of(player, objective) for player in cast.critics),
         rubric=_rubric(objective) if cast.critics else None,
         bar=objective.critic.bar,

@@ -38,6 +38,7 @@ from loop.room import (
     ROUND,
     SAMPLES,
     SCORERS,
+    SOUGHT,
     WRITTEN,
     Room,
 )
@@ -45,6 +46,7 @@ from loop.rounds import Round
 from loop.run import Run
 from loop.sample import draw_samples
 from loop.scorers import fit_scorers
+from loop.seek import seek_questions
 from loop.train import make_student, train_student
 from loop.write import write_pieces
 
@@ -96,7 +98,8 @@ def play_round(run: Run, number: int) -> Round:
     earlier, drawn = earlier_examples(run)
     plan = room.once(PLAN, lambda: make_plan(_brief(run, drawn, room), room, bench))
     bench = prepare_documents(plan, best, room, bench)
-    pieces = room.once(WRITTEN, lambda: write_pieces(plan, drawn, room, bench)) if bench.writers else []
+    sought = room.once(SOUGHT, lambda: seek_questions(plan, drawn, best, room, bench)) if bench.parts else []
+    pieces = room.once(WRITTEN, lambda: write_pieces(plan, sought, drawn, room, bench)) if bench.writers else []
     samples = room.once(SAMPLES, lambda: draw_samples(plan, pieces, best, drawn, room, bench))
     gauged = room.once(CALIBRATIONS, lambda: calibrate_critics(samples, room, bench)) if bench.critics else []
     critiques = room.once(CRITIQUES, lambda: criticise(samples, gauged, room, bench))
@@ -111,7 +114,7 @@ def play_round(run: Run, number: int) -> Round:
     now_best = student if evaluation.verdict and evaluation.verdict.keep else best
     probe = room.once(PROBE, lambda: sit_probe(now_best, drawn, room, bench))
     room.once(DIAGNOSIS, lambda: diagnose(probe, bench))
-    judged = Judged(plan, samples, critiques, admissions)
+    judged = Judged(plan, samples, critiques, admissions, sought)
     return room.once(ROUND, lambda: close_round(number, judged, student, evaluation, tally_probe(probe, bench.judge)))
 
 

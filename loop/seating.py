@@ -32,6 +32,17 @@ def seats_of(players: Sequence[Player], objective: Objective) -> dict[str, Seat 
     return {p.model: None if p.model == "student" else seat_of(p, objective) for p in players}
 
 
+def parts_of(objective: Objective) -> dict[str, Seat | None]:
+    """Who plays weak, strong and judge, by part; None is a word: the student as it is, or for judge the verifiers."""
+    cast = objective.cast
+    entries = {"weak": cast.weak, "strong": cast.strong, "judge": cast.judge}
+    return {
+        part: None if players[0].is_word else seat_of(players[0], objective)
+        for part, players in entries.items()
+        if players
+    }
+
+
 def _parameters(player: Player, objective: Objective) -> int:
     """How many a model of this machine has; 0 where that is not known."""
     if player.address:

@@ -9,12 +9,13 @@ from dataclasses import asdict
 from math import fsum
 from typing import Any
 
-from agents.purse import FREE, Prices, PurseEmpty
+from agents.purse import PurseEmpty
 from agents.talk import Answer, Question, Talker
 from loop.budget import BudgetSpent
 from loop.files import RowFile, read_rows
 from loop.records import Record, Spent, digest
 from loop.room import Room, Stage
+from loop.seats import Seat
 
 FILE = "talks.jsonl"
 
@@ -24,7 +25,7 @@ class Talk(Record):
 
     id: str
     part: str
-    """orchestrator or critic."""
+    """Of the cast; the quality verifier is the challenger, asked apart."""
     stage: str
     """Of the room: what its cost is counted to."""
     model: str
@@ -36,6 +37,58 @@ class Talk(Record):
     completion_tokens: int
     cached_tokens: int = 0
     usd: float = 0.0
+    flops: float = 0.0
+    """0 where the model's size is not known."""
+
+
+class Talks:
+    """A room's talks.jsonl, open for one stage; any number of players talk at once. Close it when they are done."""
+
+    def __init__(self, room: Room, stage: Stage[Any]) -> None:
+        """One at a time has the room's file open; a second waits for the first to be closed."""
+        self.room, self.stage = room, stage
+        self.lock = threading.RLock()  # who is started with the lock held asks what is spent
+        self._rows = RowFile(room.folder / FILE)
+        self._kept = {row.id: row for row in read_rows(self._rows.path, Talk)}
+        self._asking, self._since, self._engine_seconds = 0, 0.0, 0.0
+
+    @property
+    def spent(self) -> Spent:
+        """What the stage's talks have cost so far. The order of the rows is that of the answers, which is free."""
+        with self.lock:
+            rows = [row for row in self._kept.values() if row.stage == self.stage.name]
+        return Spent(
+            tokens_sampled=sum(row.prompt_tokens + row.completion_tokens for row in rows),
+            usd=fsum(row.usd for row in rows),
+            flops=fsum(row.flops for row in rows),
+        )
+
+    def get(self, key: str) -> Talk | None:
+        """The answer that is kept under a key."""
+        return self._kept.get(key)
+
+    def add(self, talk: Talk) -> None:
+        """Keep an answer."""
+        with self.lock:
+            if talk.id not in self._kept:
+                self._rows.append([talk])
+                self._kept[talk.id] = talk
+
+    def begin(self) -> None:
+        """A question goes out; counted are the seconds in which at least one is out. The lock is held."""
+        self._since = self._since if self._asking else time.monotonic()
+        self._asking += 1
+
+    def end(self) -> None:
+        """A question has come back, however it went."""
+        with self.lock:
+            self._asking -= 1
+            self._engine_seconds += 0.0 if self._asking else time.monotonic() - self._since
+
+    def close(self) -> None:
+        """Close the file, and write down what the stage's talks have cost."""
+        self._rows.close()
+        self.room.spend(self.stage, self.spent, self._engine_seconds)
 
 
 class KeptTalker:
@@ -44,66 +97,38 @@ class KeptTalker:
     What an earlier launch was answered is answered from there: an agent that is asked the same comes to the same.
     """
 
-    def __init__(
-        self, model: str, start: Callable[[], Talker], part: str, room: Room, stage: Stage[Any], prices: Prices = FREE
-    ) -> None:
-        """One at a time has the room's file open; a second waits for the first to be closed.
-
-        Args: start: opens the talker; called once, with the first question that nobody has answered yet.
-        """
-        self.model, self._start, self._part = model, start, part
+    def __init__(self, seat: Seat, start: Callable[[], Talker], part: str, talks: Talks) -> None:
+        """`start` opens the talker; called once, with the first question that nobody has answered yet."""
+        self.model = seat.name
+        self._seat, self._start, self._part, self._talks = seat, start, part, talks
         self._talker: Talker | None = None
-        self._room, self._stage, self._prices = room, stage, prices
-        self._rows = RowFile(room.folder / FILE)
-        self._kept = {row.id: row for row in read_rows(self._rows.path, Talk)}
-        self._lock = threading.Lock()
-        self._asking, self._since, self._engine_seconds = 0, 0.0, 0.0
 
     def ask(self, question: Question) -> Answer:
         """See Talker.
 
         Raises: BudgetSpent when no dollar is left for the question.
         """
-        key = digest("talk", self._room.name, self._stage.name, self._part, self.model, asdict(question))
-        kept = self._kept.get(key)
+        talks = self._talks
+        key = digest("talk", talks.room.name, talks.stage.name, self._part, self.model, asdict(question))
+        kept = talks.get(key)
         if kept is None:
             answer = self._timed(question)
+            tokens = answer.prompt_tokens + answer.completion_tokens
             kept = Talk(
-                id=key, part=self._part, stage=self._stage.name, model=self.model, template=question.prompt,
-                usd=self._prices.cost(answer.prompt_tokens, answer.completion_tokens), **asdict(answer),
+                id=key, part=self._part, stage=talks.stage.name, model=self.model, template=question.prompt,
+                usd=self._seat.prices.cost(answer.prompt_tokens, answer.completion_tokens),
+                flops=2.0 * self._seat.parameters * tokens, **asdict(answer),
             )  # fmt: skip
-            with self._lock:
-                if key not in self._kept:
-                    self._rows.append([kept])
-                    self._kept[key] = kept
+            talks.add(kept)
         return Answer(kept.text, kept.finish, kept.prompt_tokens, kept.completion_tokens, kept.cached_tokens)  # type: ignore[arg-type]
 
     def _timed(self, question: Question) -> Answer:
-        """Ask, and count the seconds in which at least one question was out."""
-        with self._lock:
+        with self._talks.lock:
             self._talker = self._talker or self._start()
-            self._since = self._since if self._asking else time.monotonic()
-            self._asking += 1
+            self._talks.begin()
         try:
             return self._talker.ask(question)
         except PurseEmpty as empty:
             raise BudgetSpent(str(empty)) from empty
         finally:
-            with self._lock:
-                self._asking -= 1
-                self._engine_seconds += 0.0 if self._asking else time.monotonic() - self._since
-
-    def close(self) -> None:
-        """Close the file, and write down what the stage's talks have cost."""
-        self._rows.close()
-        self._room.spend(self._stage, talked(self._room, self._stage), self._engine_seconds)
-
-
-def talked(room: Room, stage: Stage[Any]) -> Spent:
-    """What the talks of a stage have cost so far. FLOPs are not known: a talker does not tell its size."""
-    path = room.folder / FILE
-    rows = [row for row in read_rows(path, Talk) if row.stage == stage.name] if path.exists() else []
-    return Spent(
-        tokens_sampled=sum(row.prompt_tokens + row.completion_tokens for row in rows),
-        usd=fsum(row.usd for row in rows),  # the order of the rows is that of the answers, which is free
-    )
+            self._talks.end()

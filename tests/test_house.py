@@ -27,6 +27,7 @@ STAGES = (
     "plan",
     "prepare",
     "scorers",
+    "seek",
     "write",
     "sample",
     "critique",

@@ -578,7 +578,9 @@ MISTAKES = [
         "documents: notes.pdf is a file that is not read; bring .txt, .md or .js",
     ),
     ("seed: 0", "documents: demos.jsonl", 'documents: demos.jsonl:1 has no "text"; write {"text": ...}'),
-    ("seed: 0", "cast: {judge: org/m}", "cast.judge: org/m is not available yet; take the key out"),
+    ("seed: 0", "cast: {weak: verifier}", "cast.weak: verifier cannot play weak; write student, or a model"),
+    ("seed: 0", "cast: {judge: student}", "cast.judge: student cannot play judge; write verifier, or a model"),
+    ("seed: 0", "cast: {judge: [verifier, org/m]}", "several, and one judges; write verifier, or one model"),
     (
         "seed: 0",
         "cast: {critic: {model: m, engin: x}}",

@@ -172,7 +172,7 @@ def _file_digests(objective: Objective) -> dict[str, str]:
     tasks = objective.tasks
     sources = [*tasks.practice, *tasks.dev.sources, *tasks.test.sources]
     names = [s.source for s in sources if s.is_file]
-    names += [n for n in (objective.demonstrations, objective.critic.rubric) if n]
+    names += [n for n in (objective.demonstrations, objective.critic.rubric, objective.strategies.harness) if n]
     names += objective.document_files()
     return {name: file_digest(objective.folder / name) for name in sorted(set(names))}
 

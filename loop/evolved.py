@@ -12,6 +12,8 @@ from loop.evolution import Generation, Variant
 
 BEST = "harness.json"
 """The best harness, in the folder of the evolution."""
+SHOWN = 6
+"""Letters of an id that are shown."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,19 @@ class Evolved:
 
 
 def as_table(evolved: Evolved) -> Table:
-    """A row a generation, the losers too."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("generation", "parent", "child", "author", "parent's", "child's", "accepted", "reason"):
-        table.add_column(title, justify="right" if title.endswith("'s") or title == "generation" else "left")
+    """A row a generation, the losers too; of the scores the parent's comes first."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("gen", justify="right")
+    for title in ("parent", "child"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("author", max_width=12)
+    for title in ("scores", "accepted"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("reason")
     for g in evolved.history:
-        scores = ("" if score is None else f"{score:.3f}" for score in (g.parent_score, g.child_score))
-        table.add_row(
-            str(g.number), g.parent[:8], g.child[:8], g.author, *scores, "yes" if g.accepted else "no", g.reason,
-            style="" if g.accepted else "dim",
-        )  # fmt: skip
+        scores = "" if g.parent_score is None else f"{g.parent_score:.3f} {g.child_score:.3f}"
+        row = (str(g.number), g.parent[:SHOWN], g.child[:SHOWN], g.author, scores, "yes" if g.accepted else "no")
+        table.add_row(*row, g.reason, style="" if g.accepted else "dim")
     return table
 
 
@@ -49,7 +54,9 @@ def lines(evolved: Evolved, folder: Path) -> list[str]:
     if best.id == first.id:
         said.append(f"nothing is better than the first harness, {first.score:.3f} of the held-out documents")
     else:
-        said.append(f"best: {best.id[:8]}, {best.score:.3f} of the held-out documents, the first {first.score:.3f}")
+        said.append(
+            f"best: {best.id[:SHOWN]}, {best.score:.3f} of the held-out documents, the first {first.score:.3f}"
+        )
     if evolved.sealed:
         before, after = evolved.sealed
         said.append(f"on the sealed documents, which chose nothing: {after:.3f}, the first {before:.3f}")

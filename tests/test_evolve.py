@@ -9,14 +9,15 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from fault_server import FaultServer, Manners
-from launches import DIED, ROOT
+from launches import DIED, EVERY, ROOT, Launch, Launcher
 from scripted import Scripted
 from test_agents import rows, select
 
@@ -26,13 +27,13 @@ from loop.errors import ObjectiveError
 from loop.evolution import Generation, Variant, choose_parent, population_of
 from loop.guidance import guidance_of, read_harness
 from loop.objective import read_objective
-from loop.scoring import settings_of, with_harness
+from loop.scoring import AT_ONCE, settings_of, with_harness
 from loop.solving import Manner
 
 LINE = BANK[3]
 """With it the model writes questions that tell its solvers apart."""
-DOCUMENTS = 14
-TERMS = ("--documents", "3", "--repeats", "2", "--seed", "5")
+DOCUMENTS = 10
+TERMS = ("--documents", "2", "--repeats", "2", "--seed", "5")
 FRENCH = "Answer in French prose."
 PROPOSED: tuple[list[str] | None, ...] = (
     None, ["Write what a weak solver fails at."], [FRENCH], ["Be brief."], [*START.guidance, LINE],
@@ -56,7 +57,7 @@ class Model:
             place = self.proposals.setdefault(body["seed"], len(self.proposals))
             self.on_proposal(place)
             guidance = PROPOSED[min(place, len(PROPOSED) - 1)]
-            return json.dumps({"guidance": guidance}) if guidance else "I have none."
+            return json.dumps({"guidance": guidance, "attempts": 2}) if guidance else "I have none."
         if whole.startswith("# Write one question"):
             return self.pose(whole, body["seed"])
         if whole.startswith("# Inspect one question"):
@@ -85,9 +86,11 @@ def write(folder: Path, cast: dict[str, Any], **more: Any) -> Path:
         }
         for n in range(DOCUMENTS)
     ]
+    (folder / "start.json").write_text(BEGUN.model_dump_json(), encoding="utf-8")
     (folder / "lessons.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lessons), encoding="utf-8")
     _, front, prose = path.read_text(encoding="utf-8").split("---\n")
-    objective = yaml.safe_load(front) | {"cast": cast, "documents": "lessons.jsonl"} | more
+    objective = yaml.safe_load(front) | {"cast": cast, "documents": "lessons.jsonl"}
+    objective |= {"strategies": {"harness": "start.json"}} | more
     path.write_text(f"---\n{json.dumps(objective)}\n---\n{prose}", encoding="utf-8")
     return path
 
@@ -103,22 +106,46 @@ def at(server: FaultServer, planner: bool = True) -> dict[str, Any]:
     }
 
 
+SIX = ("--generations", "6")
+BEGUN = START.model_copy(update={"attempts": 2})
+JOINED = [False] * 4 + [True, False]
 SCRIPTED = {part: f"scripted/{part}" for part in ("challenger", "weak", "strong")}
 MODELS = Manners(models=("small", "weak", "strong"))
 
 
-def evolve(
-    objective: Path, run: Path, *options: str, code: int = 0, root: Path = ROOT, **more: str
-) -> subprocess.CompletedProcess[str]:
-    """`loop evolve`, to its end."""
-    environment = os.environ | {"LOOP_CACHE": str(run / "../cache"), "PYTHONPATH": str(root), "COLUMNS": "200"} | more
-    done = subprocess.run(
-        [sys.executable, "-m", "loop.cli", "evolve", str(objective), "--run", str(run), *TERMS, *options],
-        cwd=root, capture_output=True, text=True, timeout=120, env=environment,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    return done
+@dataclass(frozen=True)
+class Evolved:
+    """What came of an evolution, with the server that it asked."""
+
+    run: Path
+    server: FaultServer
+    launch: Launch
+
+
+class Evolve:
+    """`loop evolve` with its options, each launch a process of its own."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self.launcher = launcher
+
+    def __call__(
+        self, objective: Path, run: Path, *options: str, code: int = 0, die_at: int | None = EVERY
+    ) -> Launch:
+        words = (*TERMS, *options)
+        done = self.launcher.launch(objective, run, die_at, command=True, name="evolve", options=words)
+        assert done.code == code and "Traceback" not in done.said, done.said
+        return done
+
+
+@pytest.fixture(scope="module")
+def evolve(launchers: list[Launcher]) -> Evolve:
+    return Evolve(launchers[0])
+
+
+@pytest.fixture
+def place(swift_path: Path, tmp_path: Path) -> Path:
+    """A folder of the test's own."""
+    return swift_path / tmp_path.name
 
 
 def history(run: Path) -> list[Generation]:
@@ -126,21 +153,16 @@ def history(run: Path) -> list[Generation]:
 
 
 @pytest.fixture(scope="module")
-def evolved(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Six generations at a model that proposes what PROPOSED says; then the same command once more."""
-    folder = tmp_path_factory.mktemp("evolve")
+def evolved(swift_path: Path, evolve: Evolve) -> Iterator[Evolved]:
+    """Six generations at a model that proposes what PROPOSED says."""
     with FaultServer(MODELS, say=Model()) as server:
-        objective = write(folder, at(server))
-        done = evolve(objective, folder / "run", "--generations", "6")
-        asked = len(server.seen)
-        again = evolve(objective, folder / "run", "--generations", "6")
-        yield folder, server, done, asked, again
+        objective = write(swift_path / "evolved", at(server))
+        yield Evolved(objective.parent / "run", server, evolve(objective, objective.parent / "run", *SIX))
 
 
-def test_the_best_harness_has_the_line_and_the_history_every_loser(evolved: Any) -> None:
-    folder, server, done, asked, again = evolved
-    grown = history(folder / "run")
-    assert [g.accepted for g in grown] == [False] * 4 + [True, False]
+def test_the_best_harness_has_the_line_and_the_history_every_loser(evolved: Evolved) -> None:
+    grown = history(evolved.run)
+    assert [g.accepted for g in grown] == JOINED
     words = [
         "no harness could be read",
         "speaks of who solves it",
@@ -151,49 +173,58 @@ def test_the_best_harness_has_the_line_and_the_history_every_loser(evolved: Any)
     ]
     assert all(word in g.reason for word, g in zip(words, grown, strict=True)), [g.reason for g in grown]
     assert {g.author for g in grown} == {"small"}
-    best = read_harness(folder / "run" / "harness.json")
+    best = read_harness(evolved.run / "harness.json")
     assert best.guidance == (*START.guidance, LINE) and grown[4].child_score == 1.0
     parent = grown[4].parent_score
     assert parent is not None and parent < 1
-    assert all(g.reason.split(":")[0][:20] in done.stdout for g in grown), "the table has them all"
-    assert "on the sealed documents" in done.stdout and str(folder / "run" / "harness.json") in done.stdout
-    assert asked < len(server.seen) + 1 and again.stdout.splitlines()[-12:] == done.stdout.splitlines()[-12:]
-    assert len(server.seen) == asked, "a second call asks nothing"
+    said = " ".join(evolved.launch.said.split())
+    assert all(g.parent[:6] in said and g.reason.split()[0] in said for g in grown), "the table has them all"
+    assert "1 of 6 children were accepted" in said and "on the sealed documents" in said
+    assert f"strategies: {{harness: {evolved.run / 'harness.json'}}}" in said
+
+
+def test_a_second_call_asks_nothing_and_all_that_was_billed_is_in_the_ledger(
+    evolved: Evolved, evolve: Evolve
+) -> None:
+    run, server = evolved.run, evolved.server
+    asked, before = len(server.seen), (run / "history.jsonl").read_bytes()
+    again = evolve(run.parent / "OBJECTIVE.md", run, *SIX)
+    assert len(server.seen) == asked and (run / "history.jsonl").read_bytes() == before
+    assert again.said.splitlines()[-12:] == evolved.launch.said.splitlines()[-12:]
     billed = sum(map(sum, server.billed)) / 1e6
-    assert select(folder / "run", "SELECT sum(usd) FROM spent")[0][0] == pytest.approx(billed)
+    assert select(run, "SELECT sum(usd) FROM spent")[0][0] == pytest.approx(billed)
 
 
-def test_no_proposer_reads_a_document_that_is_scored_on(evolved: Any) -> None:
-    folder, server, *_ = evolved
-    parts = json.loads((folder / "run/evolution.json").read_text())["documents"]
+def test_no_proposer_reads_a_document_that_is_scored_on(evolved: Evolved) -> None:
+    run, model = evolved.run, evolved.server.say
+    assert isinstance(model, Model)
+    parts = json.loads((run / "evolution.json").read_text())["documents"]
     numbers = {name: {int(document.partition("#")[2]) for document in names} for name, names in parts.items()}
-    assert [len(numbers[name]) for name in ("train", "held_out", "sealed")] == [8, 3, 3]
+    assert [len(numbers[name]) for name in ("train", "held_out", "sealed")] == [6, 2, 2]
     assert len(set().union(*numbers.values())) == DOCUMENTS, "no document is in two parts"
-    lessons = {int(n) for prompt in server.say.read for n in re.findall(r"Lesson (\d+)", prompt)}
+    lessons = {int(n) for prompt in model.read for n in re.findall(r"Lesson (\d+)", prompt)}
     assert lessons and lessons <= numbers["train"]
-    scored = {
-        row["source"] for path in (folder / "run").glob("generation/*/child-*/asked.jsonl") for row in rows(path)
-    }
-    read = {row["source"] for path in (folder / "run").glob("generation/*/read/asked.jsonl") for row in rows(path)}
-    sealed = {row["source"] for path in (folder / "run").glob("sealed/*/asked.jsonl") for row in rows(path)}
-    assert not scored & read and not scored & sealed and not read & sealed and len(scored) == len(sealed) == 3
+    scored = {row["source"] for path in run.glob("generation/*/child-*/asked.jsonl") for row in rows(path)}
+    read = {row["source"] for path in run.glob("generation/*/read/asked.jsonl") for row in rows(path)}
+    sealed = {row["source"] for path in run.glob("sealed/*/asked.jsonl") for row in rows(path)}
+    assert not scored & read and not scored & sealed and not read & sealed and len(scored) == len(sealed) == 2
 
 
-def test_check_a_child_that_fails_to_run_never_enters_the_archive(evolved: Any) -> None:
+def test_check_a_child_that_fails_to_run_never_enters_the_archive(evolved: Evolved) -> None:
     """mechanisms §8; and neither does one that no harness could be read from, or that speaks of solvers."""
-    run = evolved[0] / "run"
+    run = evolved.run
     grown = history(run)
-    first = Variant(id=grown[0].parent, parent="", harness=START, score=0.5)
+    first = Variant(id=grown[0].parent, parent="", harness=BEGUN, score=0.5)
     assert [v.id for v in population_of(first, grown)] == [first.id, grown[4].child]
     assert grown[1].harness is not None and "weak solver" in grown[1].harness.guidance[0], "kept as a loser"
     assert not list((run / "generation/002").glob("child-*")), "one that speaks of solvers asks nothing"
     assert [p.name for p in (run / "generation/003").glob("child-*")] == ["child-1"] and grown[2].child_score is None
 
 
-def test_check_a_worse_but_valid_parent_keeps_its_chance(evolved: Any) -> None:
+def test_check_a_worse_but_valid_parent_keeps_its_chance(evolved: Evolved) -> None:
     """mechanisms §8; scores of all its scorings are averaged."""
-    grown = history(evolved[0] / "run")
-    first = Variant(id=grown[0].parent, parent="", harness=START, score=0.5)
+    grown = history(evolved.run)
+    first = Variant(id=grown[0].parent, parent="", harness=BEGUN, score=0.5)
     population = population_of(first, grown)
     drawn = Counter(choose_parent(population, seed).id for seed in range(20_000))
     assert 0 < drawn[first.id] < drawn[grown[4].child]
@@ -201,9 +232,9 @@ def test_check_a_worse_but_valid_parent_keeps_its_chance(evolved: Any) -> None:
     assert population[0].score == pytest.approx(sum(scores) / len(scores))
 
 
-def test_check_the_digest_of_the_evaluator_is_the_same_before_and_after(evolved: Any) -> None:
+def test_check_the_digest_of_the_evaluator_is_the_same_before_and_after(evolved: Evolved) -> None:
     """mechanisms §8."""
-    run = evolved[0] / "run"
+    run = evolved.run
     kept = json.loads((run / "evolution.json").read_text())
     assert {g.evaluator for g in history(run)} == {kept["digest"]}
     assert {"settings", "players", "documents"} < kept["evaluator"]["parts"].keys()
@@ -223,15 +254,20 @@ def test_a_write_to_the_evaluator_is_noticed_and_ends_the_command(tmp_path: Path
         if place == 1:
             rubric.write_bytes(before + b"\n# all is well\n")
 
+    def from_copy(objective: Path, run: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "loop.cli", "evolve", objective, "--run", run, *TERMS, "--generations", "3"],
+            cwd=root, capture_output=True, text=True, timeout=120, env=os.environ | {"PYTHONPATH": str(root)},
+        )  # fmt: skip
+
     with FaultServer(MODELS, say=Model(write_to_it)) as server:
         objective, run = write(tmp_path, at(server)), tmp_path / "run"
         for _ in range(2):
-            ended = evolve(objective, run, "--generations", "3", code=5, root=root)
+            ended = from_copy(objective, run)
+            assert ended.returncode == 5 and len(ended.stderr.splitlines()) == 1 and len(history(run)) == 1
             assert "the evaluator has changed (agents/critics/rubric.py)" in ended.stderr
-            assert len(ended.stderr.splitlines()) == 1 and len(history(run)) == 1
         rubric.write_bytes(before)
-        evolve(objective, run, "--generations", "3", root=root)
-        assert len(history(run)) == 3
+        assert from_copy(objective, run).returncode == 0 and len(history(run)) == 3
 
 
 def test_a_harness_has_no_field_by_which_it_could_be_judged() -> None:
@@ -245,53 +281,54 @@ def test_a_harness_has_no_field_by_which_it_could_be_judged() -> None:
         with_harness(settings, Harness(guidance=("Tell the weak solver to act weak.",)))
 
 
-@pytest.mark.parametrize("die_at", [60, 700, 1500])
-def test_killed_and_gone_on_with_it_comes_to_the_same(die_at: int, evolved: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_killed_and_gone_on_with_it_comes_to_the_same(
+    share: float, evolved: Evolved, evolve: Evolve, place: Path
+) -> None:
     with FaultServer(MODELS, say=Model()) as server:
-        objective, run = write(tmp_path, at(server)), tmp_path / "run"
-        evolve(objective, run, "--generations", "6", code=DIED, LOOP_FAILPOINT=str(die_at))
-        evolve(objective, run, "--generations", "6")
-    assert (run / "history.jsonl").read_bytes() == (evolved[0] / "run/history.jsonl").read_bytes()
-    assert (run / "harness.json").read_bytes() == (evolved[0] / "run/harness.json").read_bytes()
-    asked = Counter(json.dumps(seen.body, sort_keys=True) for seen in server.seen)
-    whole = Counter(json.dumps(seen.body, sort_keys=True) for seen in evolved[1].seen)
+        objective, run = write(place, at(server)), place / "run"
+        evolve(objective, run, *SIX, code=DIED, die_at=int(share * len(evolved.launch.failpoints)))
+        evolve(objective, run, *SIX)
+    for name in ("history.jsonl", "harness.json"):
+        assert (run / name).read_bytes() == (evolved.run / name).read_bytes()
+    asked, whole = (Counter(json.dumps(seen.body) for seen in s.seen) for s in (server, evolved.server))
     assert asked.keys() == whole.keys()
-    assert sum((asked - whole).values()) <= 8, "asked again: at most what was in flight"
+    assert sum((asked - whole).values()) <= AT_ONCE, "asked again: at most what was in flight"
 
 
 @pytest.mark.parametrize("judge", ["verifier", "scripted/critic"])
-def test_without_a_model_it_mutates_by_seed(judge: str, tmp_path: Path) -> None:
-    cast = {**SCRIPTED, "judge": judge}
-    objective = write(tmp_path, cast)
-    for name in ("one", "two"):
-        evolve(objective, tmp_path / name, "--generations", "3")
-    assert (tmp_path / "one/history.jsonl").read_bytes() == (tmp_path / "two/history.jsonl").read_bytes()
-    grown = history(tmp_path / "one")
-    assert {g.author for g in grown} == {"mutation"} and len({g.child for g in grown}) == 3
-    assert all(g.child_score is not None and g.parent_score is not None for g in grown)
-    assert not list((tmp_path / "one").glob("generation/*/read")), "nobody reads"
-    ended = evolve(objective, tmp_path / "one", "--seed", "6", code=2)
-    assert "--documents 3 --repeats 2 --seed 5" in ended.stderr
-    evolve(objective, tmp_path / "other", "--generations", "3", "--seed", "6")
-    assert [g.child for g in history(tmp_path / "other")] != [g.child for g in grown]
+def test_without_a_model_it_mutates_by_seed(judge: str, evolve: Evolve, place: Path) -> None:
+    objective = write(place, {**SCRIPTED, "judge": judge})
+    for name, seed in (("one", "5"), ("two", "5"), ("other", "6")):
+        evolve(objective, place / name, "--generations", "2", "--repeats", "1", "--seed", seed)
+    one, two, other = (history(place / name) for name in ("one", "two", "other"))
+    assert one == two and [g.child for g in one] != [g.child for g in other]
+    assert {g.author for g in one} == {"mutation"} and len({g.child for g in one}) == 2
+    assert all(g.child_score is not None and g.parent_score is not None for g in one)
+    assert not list((place / "one").glob("generation/*/read")), "nobody reads"
+    ended = evolve(objective, place / "one", code=2)
+    assert "--documents 2 --repeats 1 --seed 5" in ended.said, "other terms are another evolution"
+    ended = evolve.launcher.launch(objective, place / "one", command=True)
+    assert ended.code == 2 and "is the folder of an evolution" in ended.said
 
 
-@pytest.mark.parametrize(("budget", "done"), [({"usd": 0.0001}, -1), ({"usd": 0.006}, 0), ({"tokens": 6000}, 0)])
-def test_the_budget_holds_and_what_is_done_is_kept(budget: dict[str, float], done: int, tmp_path: Path) -> None:
-    name = next(iter(budget))
+@pytest.mark.parametrize("budget", [{"tokens": 1500}, {"usd": 0.015}, {"tokens": 15_000}])
+def test_the_budget_holds_and_what_is_done_is_kept(budget: dict[str, float], evolve: Evolve, place: Path) -> None:
+    (name, cap), run = next(iter(budget.items())), place / "run"
     with FaultServer(MODELS, say=Model()) as server:
-        run = tmp_path / "run"
-        objective = write(tmp_path, at(server), budget={"rounds": 1} | budget)
-        ended = evolve(objective, run, "--generations", "6", code=0 if done >= 0 else 2)
-        costs = [sum(tokens) / 1e6 for tokens in server.billed]
-        if done < 0:
-            assert f"budget.{name}: is spent before the first harness was scored" in ended.stderr
+        objective = write(place, at(server), budget={"rounds": 1} | budget)
+        if cap == 1500:
+            assert f"budget.{name}: is spent before the first" in evolve(objective, run, *SIX, code=2).said
+            assert not list(run.glob("generation/*/*/asked.jsonl")), "it ends in the middle of a scoring"
         else:
-            assert f"ended by budget.{name}" in ended.stdout and (run / "harness.json").exists()
-        assert name != "usd" or sum(costs) - max(costs) <= budget[name]
-        write(tmp_path, at(server), budget={"rounds": 1})
-        evolve(objective, run, "--generations", "6")
-        assert [g.accepted for g in history(run)] == [False] * 4 + [True, False]
+            assert f"ended by budget.{name}" in evolve(objective, run, *SIX).said
+            assert (run / "harness.json").exists() and len(history(run)) < 6
+        costs = [sum(tokens) / (1e6 if name == "usd" else 1) for tokens in server.billed]
+        assert sum(costs) - AT_ONCE * max(costs) <= cap
+        write(place, at(server), budget={"rounds": 1})
+        done = len(history(run))
+        evolve(objective, run, "--generations", str(done + 1))
+        assert len(history(run)) == done + 1, "a raised budget lets it go on"
 
 
 @pytest.mark.parametrize(
@@ -302,26 +339,31 @@ def test_the_budget_holds_and_what_is_done_is_kept(budget: dict[str, float], don
         ({**SCRIPTED, "judge": "verifier"}, {"documents": "few.md"}, "documents: 1 that can be asked about"),
     ],
 )
-def test_what_is_missing_is_one_line(cast: dict[str, str], more: dict[str, Any], words: str, tmp_path: Path) -> None:
-    (tmp_path / "few.md").write_text("# One\nA text alone.", encoding="utf-8")
-    ended = evolve(write(tmp_path, cast, **more), tmp_path / "run", code=2)
-    assert words in ended.stderr and len(ended.stderr.splitlines()) == 1
-    assert not (tmp_path / "run").exists()
+def test_what_is_missing_is_one_line(
+    cast: dict[str, str], more: dict[str, Any], words: str, evolve: Evolve, place: Path
+) -> None:
+    place.mkdir(parents=True)
+    (place / "few.md").write_text("# One\nA text alone.", encoding="utf-8")
+    ended = evolve(write(place, cast, **more), place / "run", code=2)
+    assert words in ended.said and len(ended.said.splitlines()) == 1
+    assert not (place / "run").exists()
 
 
-def test_the_best_harness_guides_later_runs_and_starts_later_evolutions(tmp_path: Path) -> None:
-    (tmp_path / "best.json").write_text(Harness(guidance=("Ask why.",)).model_dump_json(), encoding="utf-8")
+def test_the_best_harness_guides_later_runs_and_starts_later_evolutions(evolve: Evolve, place: Path) -> None:
+    place.mkdir(parents=True)
+    (place / "best.json").write_text(Harness(guidance=("Ask why.",)).model_dump_json(), encoding="utf-8")
     cast = {**SCRIPTED, "judge": "verifier"}
-    path = write(tmp_path, cast, strategies={"harness": "best.json"})
+    path = write(place, cast, strategies={"harness": "best.json"})
     assert guidance_of(read_objective(path)) == ("Ask why.",)
-    evolve(path, tmp_path / "run", "--generations", "1")
-    assert history(tmp_path / "run")[0].harness != START
+    evolve(path, place / "run", "--generations", "1")
+    kept = json.loads((place / "run/harness.json").read_text())
+    assert history(place / "run")[0].accepted or kept["guidance"] == ["Ask why."]
     for content, words in (
         ('{"guidance": ["a"], "bands": 1}', "bands: Extra inputs"), ("[]", "is no harness"), ("no", "is no harness"),
         ('{"guidance": ["As a weak model, fail."]}', "speaks of who solves it"),
     ):  # fmt: skip
-        (tmp_path / "best.json").write_text(content, encoding="utf-8")
+        (place / "best.json").write_text(content, encoding="utf-8")
         with pytest.raises(ObjectiveError, match=rf"strategies\.harness: best\.json .*{words}"):
             read_objective(path)
-    path = write(tmp_path, cast)
+    path = write(place, cast, strategies={})
     assert guidance_of(read_objective(path)) == ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from agents.replies import Diagnosis, Plan
 from agents.strategies import Level
@@ -52,6 +52,8 @@ class RoundBrief(Brief):
     """What this round's sampler tried and what every verifier passed, before de-duplication."""
     probe: tuple[Tally, ...] = ()
     """Greedy attempts at fresh practice problems after the round's decision."""
+    questions: dict[str, int] = Field(default_factory=dict)
+    """Of agentic self-instruct, questions by what became of them: accepted, or the heading of their refusal."""
     examples_kept: int = 0
     tokens_sampled: int = 0
     tokens_trained: int = 0
@@ -77,6 +79,15 @@ class StrategyBrief(Brief):
     costs: str
     settings: str = ""
     """What can be set, and within what bounds."""
+
+
+class SolversBrief(Brief):
+    """Who attempts and who marks the questions of agentic self-instruct."""
+
+    weak: str
+    strong: str
+    judge: str
+    """"program" where the cast's judge is the verifiers."""
 
 
 REJECTION_SAMPLING = StrategyBrief(
@@ -114,6 +125,8 @@ class PlanBrief(Brief):
     """Names of the models among which problems may be arbitrated."""
     writers: tuple[str, ...] = ()
     """Names of the models that may write new problems and texts, the usual one first."""
+    solvers: SolversBrief | None = None
+    """None where the cast cannot play agentic self-instruct."""
     methods: tuple[str, ...] = ("sft",)
     """Training methods that the objective allows."""
 

@@ -25,8 +25,23 @@ ARBITRATION = StrategyBrief(
     settings=f"{PRACTICE}teachers (two or more), routing: fixed (by cell), reward (the best answer is kept) or "
     "learned (told from the problem), instructions",
 )
+AGENTIC_SELF_INSTRUCT = StrategyBrief(
+    name="agentic_self_instruct",
+    good_for="hard questions out of documents, at the edge of what the weak solver can do: kept are those that it "
+    "fails and the strong solver answers, each with that answer. The most careful of all, and the dearest",
+    costs="count x rounds x attempts of both solvers at the most, and as many marks where a judge marks; a question "
+    "that is too easy costs no strong attempt. Published: 6.6 questions tried for one accepted, about 60 calls",
+    settings="count (sources, one question each), rounds 1 to 64 (questions tried a source), marked_by (judge or "
+    "program; a program compares short answers), bands: blog_early_cs, blog_early_meta, blog_later, paper_cs, "
+    "verifiable (majorities), paper_science, paper_legal (spread of the weak attempts), or numbers of your own "
+    '({"name", "weak_samples", "strong_samples", "weak_mean_below", "strong_mean_least", "gap_least", ...}); '
+    "calibrate (true: a pilot moves the bar for the weak mean to the weak solver, once in a run), "
+    "strong_sees_source, strong_samples 1 to 64 (the most frequent answer is the attempt; needs program), "
+    "temperature 0 to 2, max_tokens 64 to 16384, instructions (for the challenger; they name no solver), writer, "
+    "keep_per_problem 1 to 64, most_rows",
+)
 CATALOGUE: Mapping[str, StrategyBrief] = {
     brief.name: brief
-    for brief in (REJECTION_SAMPLING, COMPUTE_MATCHED, ARBITRATION, *WRITERS.values())
+    for brief in (REJECTION_SAMPLING, COMPUTE_MATCHED, ARBITRATION, *WRITERS.values(), AGENTIC_SELF_INSTRUCT)
     if brief.name != "magpie"  # needs a talker that goes on with a bare text, and none does yet
 }

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from agents.briefs import CellBrief, PlanBrief
 from agents.replies import Proposal, Strategy
+from agents.selfinstruct.fairness import check_edit
 from agents.strategies import Arbitration, Practice
 from agents.uniform import Key, name_of
+from agents.writers.settings import AgenticSelfInstruct
 
 MORE_SAMPLES = 2
 """How many times the samples of an ordinary round a plan may draw."""
@@ -71,6 +73,8 @@ def _check_strategy(where: str, strategy: Strategy, cells: dict[Key, CellBrief],
         raise ValueError(f"{where}.kind: {strategy.kind} is not allowed here; choose from {', '.join(names)}")
     if not isinstance(strategy, Practice):
         _offered(f"{where}.writer", strategy.players, brief.writers)
+        if isinstance(strategy, AgenticSelfInstruct):
+            _check_solving(where, strategy, brief)
         return
     known = brief.teachers if isinstance(strategy, Arbitration) else brief.samplers
     _offered(f"{where}.{strategy.named_in}", strategy.players, known)
@@ -78,6 +82,25 @@ def _check_strategy(where: str, strategy: Strategy, cells: dict[Key, CellBrief],
     for key in keys:
         _known(f"{where}.allotments", key, cells)
     _once(f"{where}.allotments", [_named(key) for key in keys], "write each cell once")
+
+
+def _check_solving(where: str, strategy: AgenticSelfInstruct, brief: PlanBrief) -> None:
+    solvers = brief.solvers
+    if solvers is None:
+        raise ValueError(f"{where}: nobody plays weak, strong and judge; choose another strategy")
+    if solvers.judge == "program" and strategy.marked_by == "judge":
+        raise ValueError(f"{where}.marked_by: no model judges here; write program")
+    by_program = "program" in (solvers.judge, strategy.marked_by)
+    if strategy.strong_samples > 1 and not by_program:
+        raise ValueError(f"{where}.strong_samples: only answers that a program marks can be counted; write 1")
+    if solvers.weak == solvers.strong and not (strategy.strong_sees_source or strategy.strong_samples > 1):
+        mend = "let strong_sees_source be true" + (", or give strong_samples" if by_program else "")
+        raise ValueError(f"{where}: {_cut(solvers.weak)} is weak and strong solver, and so no better; {mend}")
+    try:
+        for line in strategy.guidance:
+            check_edit(line, (solvers.weak, solvers.strong))
+    except ValueError as error:
+        raise ValueError(f"{where}.instructions: {error}") from error
 
 
 def _offered(where: str, names: Sequence[str], known: Sequence[str]) -> None:
@@ -94,7 +117,8 @@ def _check_amounts(plan: Proposal, cells: dict[Key, CellBrief], brief: PlanBrief
     written = 0
     for strategy in plan.strategies:
         if not isinstance(strategy, Practice):
-            written += VOTES * strategy.count
+            each = strategy.most_attempts if isinstance(strategy, AgenticSelfInstruct) else VOTES
+            written += each * strategy.count
             continue
         for allotment in strategy.allotments:
             key = (allotment.skill, allotment.level)
@@ -111,8 +135,8 @@ def _check_amounts(plan: Proposal, cells: dict[Key, CellBrief], brief: PlanBrief
             f"strategies: {total} samples are too many; a plan may draw {most_samples(brief)},"
             f" an ordinary round draws {brief.samples_per_round}"
         )
-    each = tokens_a_sample(brief)
-    cost = sum(count * each.get(key, 0.0) for key, count in samples.items())
+    tokens = tokens_a_sample(brief)
+    cost = sum(count * tokens.get(key, 0.0) for key, count in samples.items())
     if brief.budget.tokens is not None and cost > brief.budget.tokens:
         raise ValueError(
             f"strategies: this takes about {cost:.0f} tokens to sample, {brief.budget.tokens} are left; ask for less"

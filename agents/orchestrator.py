@@ -156,6 +156,8 @@ def brief_prompt(brief: PlanBrief) -> Prompt:
         "samples": brief.samples_per_round, "most_samples": most_samples(brief), "epochs": brief.epochs,
         "most_epochs": most_epochs(brief), "start": brief.start, "methods": brief.methods, "samplers": brief.samplers,
     }  # fmt: skip
+    others = {"teachers": brief.teachers, "writers": brief.writers, "solvers": brief.solvers}
+    choices |= {part: names for part, names in others.items() if names}
     return render(
         "plan",
         objective=brief.objective[:MOST_OBJECTIVE],
@@ -211,6 +213,7 @@ def _round(past: RoundBrief, brief: PlanBrief, whole: bool) -> dict[str, Any]:
         ],
         "newest": past.plan.mixture.newest, "training": past.plan.training.model_dump(),
         "examples_kept": past.examples_kept, "tokens_sampled": past.tokens_sampled,
+        **({"questions": past.questions} if past.questions else {}),
         "tokens_trained": past.tokens_trained, "usd": past.usd,
     }  # fmt: skip
     return told if brief.budget.seconds is None else told | {"minutes": round(past.seconds / 60, 1)}

@@ -7,19 +7,21 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from agents.strategies import Allotment, Arbitration, ComputeMatched, Level, Practice, RejectionSampling, Reply
-from agents.writers.settings import AnyWriting
+from agents.writers.settings import AgenticSelfInstruct, AnyWriting
 
 
 def _kind(value: Any) -> Any:
     """A strategy that names no kind is the plain one; all that write are told apart further on."""
     kind = value.get("kind", "rejection_sampling") if isinstance(value, dict) else getattr(value, "kind", None)
-    return kind if kind in ("rejection_sampling", "compute_matched", "arbitration") else "writing"
+    alone = ("rejection_sampling", "compute_matched", "arbitration", "agentic_self_instruct")
+    return kind if kind in alone else "writing"
 
 
 Strategy = Annotated[
     Annotated[RejectionSampling, Tag("rejection_sampling")]
     | Annotated[ComputeMatched, Tag("compute_matched")]
     | Annotated[Arbitration, Tag("arbitration")]
+    | Annotated[AgenticSelfInstruct, Tag("agentic_self_instruct")]
     | Annotated[AnyWriting, Tag("writing")],
     Discriminator(_kind),
 ]

@@ -46,6 +46,7 @@ def check_objective(path: Path) -> list[str]:
         *_document_lines(objective, tasks),
         *_length_notes(student, demonstrations, tasks),
         _cast_line(objective),
+        *_solver_lines(objective),
         *_critic_lines(objective),
         f"run: {folder}, {_standing(folder)}",
         *_budget_lines(objective, estimate(objective, demonstrations)),
@@ -135,6 +136,17 @@ def _cast_line(objective: Objective) -> str:
         if players
     )
     return f"cast: {', '.join(said)}"
+
+
+def _solver_lines(objective: Objective) -> list[str]:
+    """A note where some parts of agentic self-instruct are played in vain."""
+    cast = objective.cast
+    parts = {"challenger": cast.challenger, "weak": cast.weak, "strong": cast.strong, "judge": cast.judge}
+    lacking = [f"cast.{part}" for part, players in parts.items() if not players]
+    lacking += [] if objective.documents else ["documents"]
+    if not lacking or not (cast.weak or cast.strong or cast.judge):
+        return []
+    return [f"note: without {' and '.join(lacking)} no plan can choose agentic_self_instruct"]
 
 
 def _played(player: Player, objective: Objective) -> str:

@@ -10,6 +10,7 @@ from agents.briefs import Tally
 from agents.replies import Plan
 from loop.records import Admission, Cell, Checkpoint, Critique, Evaluation, Sample
 from loop.rounds import Round
+from loop.written import Sought
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Judged:
     samples: Sequence[Sample]
     critiques: Sequence[Critique]
     admissions: Sequence[Admission]
+    sought: Sequence[Sought] = ()
 
 
 def close_round(
@@ -43,6 +45,7 @@ def close_round(
         passed=sum(c.passed for c in judged.critiques),
         examples=len(admitted),
         dropped=dict(sorted(dropped.items())),
+        questions=tally_questions(judged.sought),
         dev_cells=evaluation.cells,
         samples=tally(judged.samples, judged.critiques),
         probe=probe,
@@ -66,6 +69,12 @@ def tally(samples: Sequence[Sample], critiques: Sequence[Critique]) -> tuple[Tal
         Tally(skill=cell.skill, level=cell.level, tried=tried[cell], passed=passed[cell], tokens=tokens[cell])
         for cell in sorted(tried, key=lambda cell: cell.order)
     )
+
+
+def tally_questions(sought: Sequence[Sought]) -> dict[str, int]:
+    """Questions by what became of them, those of a pilot apart."""
+    asked = [question for row in sought if not row.pilot for question in row.rounds]
+    return dict(sorted(Counter(question.heading or "accepted" for question in asked).items()))
 
 
 def false_positive_rates(critiques: Sequence[Critique]) -> tuple[float | None, float | None]:

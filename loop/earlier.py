@@ -10,9 +10,10 @@ from agents.strategies import Practice
 from loop.arbitration import Outcome
 from loop.files import iterate_rows
 from loop.records import Admission, Critique, Example, Sample
-from loop.room import ADMISSIONS, CRITIQUES, PLAN, PROBE, SAMPLES, Room
+from loop.room import ADMISSIONS, CRITIQUES, PLAN, PROBE, SAMPLES, SOUGHT, Room
 from loop.run import Run
 from loop.tasks import folded
+from loop.written import Sought
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Earlier:
     """Wrong answers to the last probe; where nobody writes, nobody asks."""
     tried: Mapping[str, int] = field(default_factory=Counter)
     """Rows that each strategy that writes has tried for."""
+    pilots: Sequence[Sought] = ()
+    """Questions by which bands were calibrated."""
 
 
 def earlier_examples(run: Run) -> tuple[list[Example], Earlier]:
@@ -38,6 +41,7 @@ def earlier_examples(run: Run) -> tuple[list[Example], Earlier]:
     outcomes: list[Outcome] = []
     tried: Counter[str] = Counter()
     failures: list[Sample] = []
+    pilots: list[Sought] = []
     for closed in run.ledger.rounds():
         room = run.room(f"{closed.round:03}")
         if room.has(SAMPLES):
@@ -51,7 +55,10 @@ def earlier_examples(run: Run) -> tuple[list[Example], Earlier]:
             tried.update({strategy.kind: strategy.count for strategy in written})
         if run.bench.writers and room.has(PROBE):
             failures = [s for s in room.fetch(PROBE) if not run.bench.judge.attempt(s).correct]
-    return examples, Earlier(seen, {folded(example.prompt) for example in examples}, outcomes, failures, tried)
+        if room.has(SOUGHT):
+            pilots += [row for row in iterate_rows(room.folder / SOUGHT.file, Sought) if row.pilot]
+    solved = {folded(example.prompt) for example in examples}
+    return examples, Earlier(seen, solved, outcomes, failures, tried, pilots)
 
 
 def _outcomes(room: Room) -> Iterator[Outcome]:

@@ -36,7 +36,7 @@ class Judge:
 
     def critique(self, sample: Sample) -> Critique:
         """All checks on a sample; it passes when its answer is right and its working, where checked, holds."""
-        if sample.written:
+        if sample.written and not sample.problem.answer:
             return _written(sample)
         source = self._tasks.sources[sample.problem.source]
         answer = self._answer(sample)
@@ -96,8 +96,8 @@ class Judge:
 
 
 def _written(sample: Sample) -> Critique:
-    """A text that a strategy wrote whole: programs have checked its constraints, where it has any, or nothing yet."""
+    """A text that a strategy wrote whole: a judge, or programs by its constraints, have found it good, or nobody."""
     verdict: Literal["passed", "absent"] = "passed" if sample.strategy == "constraints" else "absent"
     reason = "" if sample.response.strip() else "empty"
-    checks = (Check(name="constraints", verdict=verdict),)
+    checks = (sample.judged or Check(name="constraints", verdict=verdict),)
     return Critique(id=sample.id, passed=not reason, reason=reason, checks=checks)

@@ -75,13 +75,17 @@ def texts_of(pieces: Sequence[Piece], bench: Bench) -> list[Sample]:
 
 
 def text_of(piece: Piece, written: Written) -> Sample:
-    """A text that is learnt as it was written; what it cost stands among the talks."""
+    """A text that is learnt as it was written; what it cost stands among the talks.
+
+    Answers to an accepted question share its problem, whose answer the verifiers go by where a program marks.
+    """
+    key = ("problem", folded(written.prompt)) if piece.question else ("text", written.prompt, written.response)
     known = Problem(
-        id=digest("text", written.prompt, written.response), prompt=written.prompt, answer="", skill=piece.author,
+        id=digest(*key), prompt=written.prompt, answer=written.answer, skill=piece.author,
         source=0, origin=(0, 0), author=piece.author, parent=written.parent,
     )  # fmt: skip
     return Sample(
         id=written.key, problem=known, response=written.response, finish="stop", prompt_tokens=0,
         completion_tokens=0, strategy=piece.author, place=piece.place, sampler=piece.model,
-        template=written.lineage[-1].prompt if written.lineage else "", written=True,
+        template=written.lineage[-1].prompt if written.lineage else "", written=True, judged=piece.judged,
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from agents.briefs import BudgetLeft, CellBrief, PlanBrief, RoundBrief, StrategyBrief, Tally
+from agents.briefs import BudgetLeft, CellBrief, PlanBrief, RoundBrief, SolversBrief, StrategyBrief, Tally
 from agents.catalogue import CATALOGUE
 from agents.orchestrator import ModelOrchestrator
 from agents.replies import Diagnosis, Plan
@@ -19,6 +19,7 @@ from loop.records import Cell, Spent
 from loop.room import PLAN, Room
 from loop.rounds import Round
 from loop.seats import Seat
+from loop.solving import missing_parts
 from loop.tasks import Tasks
 
 
@@ -67,6 +68,7 @@ def write_brief(
         samplers=tuple(bench.samplers),
         teachers=tuple(bench.teachers),
         writers=tuple(seat.name for seat in bench.writers),
+        solvers=solvers_of(bench),
         catalogue=offered(objective, bench),
     )
 
@@ -81,7 +83,18 @@ def offered(objective: Objective, bench: Bench) -> tuple[StrategyBrief, ...]:
         allowed.discard("arbitration")
     at_hand = {*kinds_at_hand(bench), ""} if bench.writers else set()
     allowed -= {kind for kind, recipe in RECIPES.items() if not recipe.needs & at_hand}
+    if not solvers_of(bench) or not (bench.extracts and bench.extracts.all):
+        allowed.discard("agentic_self_instruct")
     return tuple(brief for name, brief in CATALOGUE.items() if name in allowed)
+
+
+def solvers_of(bench: Bench) -> SolversBrief | None:
+    """Who attempts and marks questions; None where the cast cannot play them."""
+    if missing_parts(bench):
+        return None
+    seats = bench.parts
+    weak, strong = (seat.name if (seat := seats[part]) else "student" for part in ("weak", "strong"))
+    return SolversBrief(weak=weak, strong=strong, judge=seats["judge"].name if seats["judge"] else "program")
 
 
 def dev_shares(tasks: Tasks) -> dict[Cell, float]:
@@ -101,6 +114,7 @@ def round_brief(closed: Round, plan: Plan | None, spent: Spent) -> RoundBrief:
         dev_cells=tuple(Tally(skill=c.skill, level=c.level, tried=c.n, passed=c.correct) for c in closed.dev_cells),
         samples=closed.samples,
         probe=closed.probe,
+        questions=closed.questions,
         examples_kept=closed.examples,
         tokens_sampled=spent.tokens_sampled,
         tokens_trained=spent.tokens_trained,

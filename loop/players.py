@@ -15,6 +15,7 @@ from agents.purse import Purse
 from agents.scripts import ScriptedTalker
 from agents.talk import Talker, Unreachable
 from loop.bench import Bench
+from loop.budget import BudgetSpent
 from loop.errors import MissingError, StageError
 from loop.room import Room, Stage
 from loop.seats import Seat
@@ -34,6 +35,13 @@ class Company:
     def player(self, seat: Seat, part: str) -> KeptTalker:
         """The player of a seat in a part. It is started with the first question that is new, once for all parts."""
         return KeptTalker(seat, lambda: self._start(seat), part, self.talks)
+
+    def check(self) -> None:
+        """Raise BudgetSpent where a limit is reached, what the stage's talks have taken so far included."""
+        left = self._bench.meter.check((self.talks.room.name, self.talks.stage.name))
+        spent = self.talks.spent
+        if left.tokens is not None and spent.tokens_sampled >= left.tokens:
+            raise BudgetSpent("tokens")
 
     def _start(self, seat: Seat) -> Talker:
         """Raises: BudgetSpent when nothing may be spent any more."""

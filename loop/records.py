@@ -91,6 +91,8 @@ class Sample(Record):
     """Whether the prompt told the answer."""
     written: bool = False
     """Whether its strategy wrote the response too, so that there is nothing to vote on."""
+    judged: Check | None = None
+    """What was found of a written response before it was a sample: by the judge of agentic self-instruct."""
     sampler: str = "student"
     template: str = ""
     """Digest of the prompt's template; "" for the bare problem."""

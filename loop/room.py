@@ -38,7 +38,7 @@ from loop.records import (
     Spent,
 )
 from loop.rounds import Round
-from loop.written import Piece
+from loop.written import Piece, Sought
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -96,6 +96,7 @@ def _appended(name: str, file: str, kind: type[M]) -> Stage[list[M]]:
 
 
 PLAN = _record("plan", "plan.json", Plan)
+SOUGHT = _rows("seek", "questions.jsonl", Sought)
 WRITTEN = _rows("write", "written.jsonl", Piece)
 SAMPLES = _appended("sample", "samples.jsonl", Sample)
 CALIBRATIONS = _rows("calibrate", "calibrations.jsonl", Calibration)

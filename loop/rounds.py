@@ -24,6 +24,8 @@ class Round(Record):
     examples: int = 0
     dropped: dict[str, int] = Field(default_factory=dict)
     """Samples that did not become examples, by reason."""
+    questions: dict[str, int] = Field(default_factory=dict)
+    """Of agentic self-instruct, questions by what became of them: accepted, or the heading of their refusal."""
     dev_cells: tuple[CellScore, ...] = ()
     samples: tuple[Tally, ...] = ()
     probe: tuple[Tally, ...] = ()

@@ -30,12 +30,14 @@ from loop.room import (
     PROBE,
     ROUND,
     SAMPLES,
+    SOUGHT,
     WRITTEN,
     Room,
 )
 from loop.rounds import Round
 from loop.run import Run
 from loop.sample import draw_samples
+from loop.seek import seek_questions
 from loop.train import make_student, train_student
 from loop.write import write_pieces
 
@@ -88,7 +90,8 @@ def play_round(run: Run, number: int) -> Round:
     best, best_exam = best_so_far(run)
     earlier, drawn = earlier_examples(run)
     plan = room.once(PLAN, lambda: make_plan(_brief(run, drawn, room), room, bench))
-    pieces = room.once(WRITTEN, lambda: write_pieces(plan, drawn, room, bench)) if bench.writers else []
+    sought = room.once(SOUGHT, lambda: seek_questions(plan, drawn, best, room, bench)) if bench.parts else []
+    pieces = room.once(WRITTEN, lambda: write_pieces(plan, sought, drawn, room, bench)) if bench.writers else []
     samples = room.once(SAMPLES, lambda: draw_samples(plan, pieces, best, drawn, room, bench))
     gauged = room.once(CALIBRATIONS, lambda: calibrate_critics(samples, room, bench)) if bench.critics else []
     critiques = room.once(CRITIQUES, lambda: criticise(samples, gauged, room, bench))
@@ -102,7 +105,7 @@ def play_round(run: Run, number: int) -> Round:
     now_best = student if evaluation.verdict and evaluation.verdict.keep else best
     probe = room.once(PROBE, lambda: sit_probe(now_best, drawn, room, bench))
     room.once(DIAGNOSIS, lambda: diagnose(probe, bench))
-    judged = Judged(plan, samples, critiques, admissions)
+    judged = Judged(plan, samples, critiques, admissions, sought)
     return room.once(ROUND, lambda: close_round(number, judged, student, evaluation, tally_probe(probe, bench.judge)))
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from math import fsum
 from typing import Any
 
 from agents.purse import PurseEmpty
@@ -46,12 +47,21 @@ class Talks:
     def __init__(self, room: Room, stage: Stage[Any]) -> None:
         """One at a time has the room's file open; a second waits for the first to be closed."""
         self.room, self.stage = room, stage
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # who is started with the lock held asks what is spent
         self._rows = RowFile(room.folder / FILE)
         self._kept = {row.id: row for row in read_rows(self._rows.path, Talk)}
-        self.spent = sum((_cost(row) for row in self._kept.values() if row.stage == stage.name), Spent())
-        """What the stage's talks have cost so far."""
         self._asking, self._since, self._engine_seconds = 0, 0.0, 0.0
+
+    @property
+    def spent(self) -> Spent:
+        """What the stage's talks have cost so far. The order of the rows is that of the answers, which is free."""
+        with self.lock:
+            rows = [row for row in self._kept.values() if row.stage == self.stage.name]
+        return Spent(
+            tokens_sampled=sum(row.prompt_tokens + row.completion_tokens for row in rows),
+            usd=fsum(row.usd for row in rows),
+            flops=fsum(row.flops for row in rows),
+        )
 
     def get(self, key: str) -> Talk | None:
         """The answer that is kept under a key."""
@@ -63,7 +73,6 @@ class Talks:
             if talk.id not in self._kept:
                 self._rows.append([talk])
                 self._kept[talk.id] = talk
-                self.spent += _cost(talk)
 
     def begin(self) -> None:
         """A question goes out; counted are the seconds in which at least one is out. The lock is held."""
@@ -123,7 +132,3 @@ class KeptTalker:
             raise BudgetSpent(str(empty)) from empty
         finally:
             self._talks.end()
-
-
-def _cost(talk: Talk) -> Spent:
-    return Spent(tokens_sampled=talk.prompt_tokens + talk.completion_tokens, usd=talk.usd, flops=talk.flops)

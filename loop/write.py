@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from agents.replies import Plan
 from agents.strategies import Practice
 from agents.writers import Order, Source
 from agents.writers.recipes import RECIPES, write
-from agents.writers.settings import Writing
+from agents.writers.settings import AgenticSelfInstruct, Writing
+from loop.accepted import pieces_of
 from loop.bench import Bench
 from loop.earlier import Earlier
 from loop.players import talking
 from loop.records import Sample, digest
 from loop.room import WRITTEN, Room
-from loop.written import Piece
+from loop.written import Piece, Sought
 
 AT_ONCE = 16
 """Questions at once, at the most; an endpoint is asked no faster than it stands."""
 
 
-def write_pieces(plan: Plan, earlier: Earlier, room: Room, bench: Bench) -> list[Piece]:
-    """All that the plan's strategies write, what came to nothing among it; nothing where none of them writes."""
+def write_pieces(plan: Plan, sought: Sequence[Sought], earlier: Earlier, room: Room, bench: Bench) -> list[Piece]:
+    """All that the plan's strategies write, what came to nothing among it; nothing where none of them writes.
+
+    Args: sought: what agentic self-instruct came to, which is written down here beside the others.
+    """
     pieces: list[Piece] = []
     for place, strategy in enumerate(plan.strategies):
-        if isinstance(strategy, Practice):
+        if isinstance(strategy, AgenticSelfInstruct):
+            pieces += [piece for row in sought if row.place == place for piece in pieces_of(row)]
+        if isinstance(strategy, Practice | AgenticSelfInstruct):
             continue
         seat = bench.writer(strategy.writer)
         order = Order(

@@ -23,7 +23,7 @@ from loop.presets import preset_names, read_preset
 PACKAGES = ("loop", "agents", "templates")
 """In the order in which they may import each other: a package those after it, never back."""
 ROOMS = ("tests", "benchmarks", "examples", *PACKAGES)
-STAGES = ("plan", "write", "sample", "critique", "curate", "train", "evaluate", "diagnose", "close")
+STAGES = ("plan", "seek", "write", "sample", "critique", "curate", "train", "evaluate", "diagnose", "close")
 HEAVY = {"accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch", "transformers", "trl", "vllm"}
 CHILDREN = {
     "agents.engines.local_child",

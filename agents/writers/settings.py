@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field
 
+from agents.selfinstruct.bands import PRESETS, Bands
 from agents.strategies import Kept
 
 Words = Annotated[
@@ -18,6 +19,10 @@ Form = Literal["argument", "dialogue", "table", "report", "how_to", "case"]
 Tone = Literal["concise", "friendly", "formal", "plain"]
 Size = Literal["sentence", "paragraph", "bullets"]
 Phrasing = Literal["easy", "encyclopaedic", "terse", "questions"]
+Published = Literal[
+    "blog_early_cs", "blog_early_meta", "blog_later", "paper_cs", "verifiable", "paper_science", "paper_legal"
+]
+"""Names of `PRESETS`."""
 
 
 class Writing(Kept):
@@ -172,6 +177,49 @@ class Nemotron(Writing):
     def forms(self) -> tuple[str, ...]:
         """What is made of each source."""
         return ("encyclopaedic",) if self.quality == "low" else ("questions", "distil", "extract", "list")
+
+
+class AgenticSelfInstruct(Writing):
+    """Questions from documents that a strong solver answers and a weak one does not (Autodata, arXiv 2606.25996).
+
+    `count` is of sources: each gives one question at the most.
+    """
+
+    kind: Literal["agentic_self_instruct"] = "agentic_self_instruct"
+    marked_by: Literal["", "judge", "program"] = ""
+    """judge: a model marks the criteria of the question's rubric. program: the answer is compared with the reference.
+    "" is the judge where the cast's judge is a model."""
+    bands: Literal[""] | Published | Bands = ""
+    """When a question is accepted; "" is `verifiable` where a program marks, else `paper_cs`."""
+    rounds: Annotated[int, Field(ge=1, le=64)] = 8
+    """Questions that are tried from one source at the most (published: 6.59 on average)."""
+    strong_sees_source: bool = False
+    """Whether the strong solver is told the source too: then it may be the weak one's own model."""
+    strong_samples: Annotated[int, Field(ge=1, le=64)] = 1
+    """Samples of which the strong solver's attempt is the most frequent answer; above 1 where a program marks."""
+    calibrate: bool = True
+    """Whether the bar for the weak mean is moved to the weak solver at hand, by a pilot, once in a run."""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
+    """Of challenger and solvers."""
+    skip_solved: Literal[False] = False
+    """Only right attempts become rows, so that all of them are."""
+
+    def rule(self, by_program: bool) -> Bands:
+        """The bands as they are planned, before a pilot moves them."""
+        if isinstance(self.bands, Bands):
+            return self.bands
+        return PRESETS[self.bands or ("verifiable" if by_program else "paper_cs")]
+
+    @property
+    def most_attempts(self) -> int:
+        """Samples that both solvers draw for one source at the most."""
+        bands = self.rule(by_program=True)
+        return self.rounds * (bands.weak_samples + bands.strong_samples * self.strong_samples)
+
+    @property
+    def guidance(self) -> tuple[str, ...]:
+        """The instructions, line by line."""
+        return tuple(line.strip()[:300] for line in self.instructions.splitlines() if line.strip())
 
 
 AnyWriting = Annotated[

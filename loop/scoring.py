@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,19 +10,17 @@ from threading import Event
 from typing import NamedTuple
 
 from agents.harness import Harness
-from agents.selfinstruct.bands import PRESETS
 from agents.selfinstruct.loop import SelfInstruct, Settings
 from agents.selfinstruct.rows import Round as Asked
-from agents.selfinstruct.rows import Source
+from agents.writers.settings import AgenticSelfInstruct
 from loop.bench import Bench
-from loop.budget import BudgetSpent
 from loop.errors import ObjectiveError
 from loop.evolution import Terms
 from loop.extracts import Extract
 from loop.records import digest
 from loop.room import SCORED, Room
 from loop.seats import Seat
-from loop.solving import Manner, solving
+from loop.solving import Manner, solving, source_of
 
 AT_ONCE = 8
 """Documents at once; each of them asks one question after another."""
@@ -70,13 +67,12 @@ def check_enough(documents: int, terms: Terms) -> None:
 
 
 def settings_of(manner: Manner, place: str) -> Settings:
-    """How questions are accepted, whatever the harness: by vote where a program marks, else as published later.
+    """How questions are accepted, whatever the harness: by the bands that a plan has where it names none.
 
     `place`: where an answer stands that a program reads.
     """
-    if manner.by_program:
-        return Settings(bands=PRESETS["verifiable"], rubric=None, place=place)
-    return Settings(bands=PRESETS["blog_later"])
+    bands = AgenticSelfInstruct(count=1).rule(manner.by_program)
+    return Settings(bands=bands, rubric=None, place=place) if manner.by_program else Settings(bands=bands)
 
 
 def with_harness(settings: Settings, harness: Harness) -> Settings:
@@ -104,17 +100,16 @@ class Arena:
         return room.once(SCORED, lambda: self._pose(harness, extracts, seed, room))
 
     def _pose(self, harness: Harness, extracts: Sequence[Extract], seed: int, room: Room) -> list[Asked]:
-        limits, began, stop = self.bench.meter.limits((room.name, SCORED.name)), time.monotonic(), Event()
-        rows: list[Asked] = []
+        rows, stop = list[Asked](), Event()
         with solving(self.manner, self.student, room, SCORED, self.bench) as stand:
             play = SelfInstruct(stand.roles, with_harness(self.settings, harness), seed)
 
             def pursue(extract: Extract) -> list[Asked]:
                 asked = []
-                for row in play.pursue(Source(id=extract.id, text=extract.text)):
+                stand.players.check()
+                for row in play.pursue(source_of(extract)):
                     asked.append(row)
-                    if limit := limits.spent_by(stand.players.talks.spent.tokens_sampled, began):
-                        raise BudgetSpent(limit)
+                    stand.players.check()
                     if stop.is_set():
                         break
                 return asked

@@ -42,8 +42,11 @@ PROPOSED: tuple[list[str] | None, ...] = (
 """What is proposed, generation by generation; None is no harness at all."""
 
 
+SOUGHT = {"kind": "agentic_self_instruct", "count": 3, "rounds": 1, "instructions": "Ask for whole numbers."}
+
+
 class Model:
-    """It poses, inspects, answers and proposes; by its guidance the questions get hard enough for a weak solver."""
+    """It plays every part; by guidance its questions get so hard that a weak solver fails them."""
 
     def __init__(self, on_proposal: Callable[[int], None] = lambda _: None) -> None:
         self.proposals: dict[int, int] = {}
@@ -52,6 +55,8 @@ class Model:
 
     def __call__(self, prompt: str, body: dict[str, Any], sample: int) -> str:
         whole = body["messages"][0]["content"]
+        if body["messages"][0]["role"] == "system":
+            return json.dumps({"action": "plan", "plan": {"hypothesis": "As told.", "strategies": [SOUGHT]}})
         if whole.startswith("You improve how"):
             self.read.append(whole)
             place = self.proposals.setdefault(body["seed"], len(self.proposals))
@@ -347,6 +352,17 @@ def test_what_is_missing_is_one_line(
     ended = evolve(write(place, cast, **more), place / "run", code=2)
     assert words in ended.said and len(ended.said.splitlines()) == 1
     assert not (place / "run").exists()
+
+
+def test_a_run_tells_its_challenger_what_a_harness_says(evolve: Evolve, place: Path) -> None:
+    with FaultServer(MODELS, say=Model()) as server:
+        path = write(place, at(server), budget={"rounds": 1}, control=False)
+        done = evolve.launcher.launch(path, place / "run", command=True)
+    assert done.code == 0, done.said
+    asked = [seen.body["messages"][0]["content"] for seen in server.seen]
+    told = [prompt for prompt in asked if prompt.startswith("# Write one question")]
+    lines = "".join(f"- {line}\n" for line in (*BEGUN.guidance, "Ask for whole numbers."))
+    assert len(told) == 3 and all(f"## Guidance\n{lines}" in prompt for prompt in told)
 
 
 def test_the_best_harness_guides_later_runs_and_starts_later_evolutions(evolve: Evolve, place: Path) -> None:

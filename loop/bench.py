@@ -73,6 +73,8 @@ class Bench:
     """Who may write new problems and texts."""
     parts: Mapping[str, Seat | None] = field(default_factory=dict)
     """Who plays weak, strong and judge; None is the student as it is, or for judge the verifiers (`parts_of`)."""
+    guidance: tuple[str, ...] = ()
+    """What `loop evolve` found that a challenger should be told."""
     critics: tuple[Seat, ...] = ()
     """Models that judge what the verifiers let through."""
     rubric: Rubric | None = None

@@ -1,4 +1,4 @@
-"""The command line: loop run, check, status, report, serve, new."""
+"""The command line: loop run, check, status, report, evolve, serve, new."""
 
 from __future__ import annotations
 
@@ -96,6 +96,38 @@ def report(run: RunFolder) -> None:
     from loop.report import write_report
 
     typer.echo(write_report(run))
+
+
+@app.command()
+def evolve(
+    objective: ObjectiveFile = Path("OBJECTIVE.md"),
+    run: Annotated[Path | None, typer.Option("--run", help="The evolution's folder.")] = None,
+    generations: Annotated[int, typer.Option(help="Children to try, earlier launches counted.", min=1, max=999)] = 10,
+    documents: Annotated[int, typer.Option(help="Held out to score on; as many are sealed.", min=1, max=1000)] = 8,
+    repeats: Annotated[int, typer.Option(help="Scorings of parent and child, averaged.", min=1, max=64)] = 4,
+    seed: Annotated[int, typer.Option(help="Of every choice.", min=0, max=2**31 - 1)] = 0,
+) -> None:
+    """Improve how questions are written from documents; the same command goes on."""
+    from loop.evolution import Terms
+    from loop.evolve import Evolution, check_can_evolve, evolution_folder
+    from loop.evolved import as_table, lines
+    from loop.needs import require
+    from loop.objective import read_objective
+    from loop.run import open_run
+    from loop.screen import open_screen
+
+    goal, terms = read_objective(objective), Terms(documents=documents, repeats=repeats, seed=seed)
+    check_can_evolve(goal, terms)
+    folder = evolution_folder(goal, run)
+    if not (folder / "run.db").exists():
+        require(goal, folder)
+    with open_screen() as screen:
+        screen.note(f"evolution: {folder}")
+        evolved = Evolution(open_run(goal, folder, screen), terms).go(generations)
+    console = Console()
+    console.print(as_table(evolved))
+    for line in lines(evolved, folder):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 @app.command()

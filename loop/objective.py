@@ -10,6 +10,7 @@ from loop.cast import Cast, Player, Prices, check_model
 from loop.documents import Documents, document_files, read_document_files
 from loop.errors import ObjectiveError
 from loop.front_matter import explain, load, read_text, split_text
+from loop.guidance import read_harness
 from loop.presets import preset_names
 from loop.rubric import read_rubric
 from loop.settings import Budget, Critic, Exam, ExamSource, Fraction, Strategies, Tasks, Training
@@ -202,7 +203,7 @@ def _mistakes_in_rows(objective: Objective) -> list[str]:
 
 
 def _mistakes_in_texts(objective: Objective) -> list[str]:
-    """What is wrong in the documents and in the rubric."""
+    """What is wrong in the documents, in the rubric and in the harness."""
     mistakes = []
     try:
         read_document_files(objective.document_files(), objective.folder)
@@ -213,4 +214,9 @@ def _mistakes_in_texts(objective: Objective) -> list[str]:
             read_rubric(objective.folder / name)
         except ObjectiveError as error:
             mistakes += [f"critic.rubric: {line}" for line in str(error).split("\n")]
+    if name := objective.strategies.harness:
+        try:
+            read_harness(objective.folder / name)
+        except ObjectiveError as error:
+            mistakes.append(f"strategies.harness: {error}")
     return mistakes

@@ -12,8 +12,10 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from pydantic import BaseModel
 
 from agents.replies import Diagnosis, Plan
+from agents.selfinstruct.rows import Round as Asked
 from loop.calibration import Calibration
 from loop.errors import DamagedRunError
+from loop.evolution import Proposal
 from loop.failpoints import failpoint
 from loop.files import (
     RowFile,
@@ -111,6 +113,9 @@ EVALUATION = _record("evaluate", "evaluation.json", Evaluation)
 PROBE = _appended("probe", "probe.jsonl", Sample)
 DIAGNOSIS = _record("diagnose", "diagnosis.json", Diagnosis)
 ROUND = _record("ledger", "round.json", Round)
+PROPOSAL = _record("propose", "proposal.json", Proposal)
+SCORED = _rows("score", "asked.jsonl", Asked)
+"""Every question that a harness led to, in the order of its documents."""
 
 
 def room_folder(run: Path, name: str) -> Path:

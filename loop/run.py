@@ -24,6 +24,7 @@ from loop.documents import read_documents
 from loop.errors import DamagedRunError, MissingError, ObjectiveError
 from loop.extracts import Extracts
 from loop.files import as_json, file_digest, write_atomic
+from loop.guidance import guidance_of
 from loop.judging import Judge
 from loop.ledger import Ledger
 from loop.needs import resolve_engine
@@ -111,6 +112,7 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
         teachers=seats_of(cast.teachers or (), objective),
         writers=tuple(seat_of(player, objective) for player in cast.challenger or ()),
         parts=parts_of(objective),
+        guidance=guidance_of(objective),
         critics=tuple(seat_of(player, objective) for player in cast.critics),
         rubric=_rubric(objective) if cast.critics else None,
         bar=objective.critic.bar,
@@ -172,7 +174,7 @@ def _file_digests(objective: Objective) -> dict[str, str]:
     tasks = objective.tasks
     sources = [*tasks.practice, *tasks.dev.sources, *tasks.test.sources]
     names = [s.source for s in sources if s.is_file]
-    names += [n for n in (objective.demonstrations, objective.critic.rubric) if n]
+    names += [n for n in (objective.demonstrations, objective.critic.rubric, objective.strategies.harness) if n]
     names += objective.document_files()
     return {name: file_digest(objective.folder / name) for name in sorted(set(names))}
 

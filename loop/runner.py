@@ -15,7 +15,7 @@ from loop.critique import calibrate_critics, criticise
 from loop.curate import admit, demonstration_row, mix
 from loop.diagnose import diagnose, sit_probe, tally_probe
 from loop.earlier import Earlier, earlier_examples
-from loop.errors import LoopError, StageError
+from loop.errors import LoopError, ObjectiveError, StageError
 from loop.evaluate import evaluate, sit_exam
 from loop.plan import make_plan, round_brief, write_brief
 from loop.prepare import annotate_extracts, prepare, with_prepared
@@ -58,6 +58,8 @@ def go(run: Run) -> None:
 
     Raises: StageError when rounds keep failing; other LoopErrors as they come.
     """
+    if run.ledger.fact("evolution"):
+        raise ObjectiveError(f"{run.folder}: is the folder of an evolution; name another with --run")
     if is_finished(run):
         run.screen.note("this run is finished; raise its budget or goal to prolong it")
         return

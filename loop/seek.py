@@ -21,7 +21,7 @@ from loop.bench import Bench
 from loop.earlier import Earlier
 from loop.records import Checkpoint
 from loop.room import SOUGHT, Room
-from loop.solving import Manner, Stand, solving
+from loop.solving import Manner, Stand, solving, source_of
 from loop.written import Sought
 
 AT_ONCE = 16
@@ -116,7 +116,7 @@ class _Search:
             place=self.bench.answer if self.by_program else "",
             strong_sees_source=self.strategy.strong_sees_source,
             temperature=self.strategy.temperature,
-            guidance=self.strategy.guidance,
+            guidance=(*self.bench.guidance, *self.strategy.guidance),
         )
         seed = self.bench.seed_for("self-instruct", self.room.name, self.place, number // len(self.sources))
         seeker = SelfInstruct(self.stand.roles, settings, seed)
@@ -149,4 +149,4 @@ def _sources(bench: Bench) -> list[Source]:
     """The extracts of the documents, in an order of the run's own. None holds a problem of an exam."""
     extracts = bench.extracts.all if bench.extracts else ()
     ordered = sorted(extracts, key=lambda extract: digest_of("order", bench.seed, extract.id))
-    return [Source(id=e.id, text=f"{e.title}\n\n{e.text}" if e.title else e.text) for e in ordered]
+    return [source_of(extract) for extract in ordered]

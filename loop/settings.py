@@ -143,6 +143,8 @@ class Strategies(Settings):
 
     allow: Names | None = None
     deny: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = ()
+    harness: File | None = None
+    """As `loop evolve` wrote it: what agentic self-instruct tells the challenger (loop/guidance.py)."""
 
     @model_validator(mode="after")
     def _leave_one(self) -> "Strategies":

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from agents.selfinstruct.judges import Judge, ProgramJudge, RubricJudge
 from agents.selfinstruct.loop import Roles
-from agents.selfinstruct.rows import Challenge
+from agents.selfinstruct.rows import Challenge, Source
 from agents.selfinstruct.solvers import Consensus, Solver, TalkerSolver
 from loop.bench import Bench
+from loop.extracts import Extract
 from loop.labels import verifier_of
 from loop.players import Company, company
 from loop.room import Room, Stage
@@ -66,6 +67,11 @@ def solving(manner: Manner, student: Seat, room: Room, stage: Stage[Any], bench:
             strong = Consensus(strong, manner.strong_samples, lambda text: said(text, bench.answer))
         roles = Roles(writer, writer, solver("weak"), strong, _judge(manner, players, bench))
         yield Stand(roles, players)
+
+
+def source_of(extract: Extract) -> Source:
+    """An extract as what questions are asked of: its heading goes with it."""
+    return Source(id=extract.id, text=f"{extract.title}\n\n{extract.text}" if extract.title else extract.text)
 
 
 def missing_parts(bench: Bench) -> list[str]:

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,14 +63,23 @@ class Launcher:
         self._process.communicate()
 
     def launch(
-        self, objective: Path, run: Path, die_at: int | None = EVERY, by: int | None = None, command: bool = False
+        self,
+        objective: Path,
+        run: Path,
+        die_at: int | None = EVERY,
+        by: int | None = None,
+        command: bool = False,
+        name: str = "run",
+        options: Sequence[str] = (),
     ) -> Launch:
         """Start the objective's run, or go on with it, in a process of its own.
 
         Args: die_at: the number of a failpoint, EVERY or None for a launch that is not armed; by: a signal that it
-        sends to itself there instead of ending at once; command: go through the whole `loop run`.
+        sends to itself there instead of ending at once; command: go through the whole `loop run`, or the command of
+        that name with these options.
         """
-        job = {"objective": str(objective), "run": str(run), "die_at": die_at, "by": by, "command": command}
+        words = [name, str(objective), "--run", str(run), *options] if command else []
+        job = {"objective": str(objective), "run": str(run), "die_at": die_at, "by": by, "command": words}
         with self._lock:
             assert self._process.stdin is not None and self._process.stdout is not None
             self._process.stdin.write(json.dumps(job) + "\n")
@@ -138,6 +148,7 @@ class Trace:
 
 def _serve() -> None:
     import loop.cli
+    import loop.evolve
     import loop.report
     import loop.runner
     import loop.scripted
@@ -148,7 +159,7 @@ def _serve() -> None:
         print(json.dumps(_fork(**json.loads(line))), flush=True)
 
 
-def _fork(objective: str, run: str, die_at: int | None, by: int | None, command: bool) -> dict[str, Any]:
+def _fork(objective: str, run: str, die_at: int | None, by: int | None, command: list[str]) -> dict[str, Any]:
     home = Path(run).parent
     said, trace, answered, left = (home / f"{Path(run).name}.{n}" for n in ("said", "trace", "answered", "left"))
     for path in (said, trace, answered, left):
@@ -182,8 +193,8 @@ def _fork(objective: str, run: str, die_at: int | None, by: int | None, command:
     }
 
 
-def _play(objective: str, run: Path, trace: Trace, die_at: int | None, by: int | None, command: bool) -> int:
-    """One launch, as `loop run` makes it; the exit code."""
+def _play(objective: str, run: Path, trace: Trace, die_at: int | None, by: int | None, command: list[str]) -> int:
+    """One launch, as `loop run` makes it, or a whole command; the exit code."""
     from loop import cli, failpoints
     from loop.errors import LoopError
     from loop.objective import read_objective
@@ -192,7 +203,7 @@ def _play(objective: str, run: Path, trace: Trace, die_at: int | None, by: int |
 
     failpoints.arm(die_at, by)
     if command:
-        sys.argv = ["loop", "run", objective, "--run", str(run)]
+        sys.argv = ["loop", *command]
         try:
             cli.main()
         except SystemExit as end:

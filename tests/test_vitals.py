@@ -248,6 +248,7 @@ def test_guard_label_accuracy_falling_on_gold_stops_the_loop(tmp_path: Path) -> 
     assert re.match(
         r"collapse: label accuracy on gold items fell from 100% in round 1 to \d+% in round 2", ended(run)
     )
+    assert [quality["samples"] for quality in record(run, 1)["quality"]] == [24 * 5], "written problems are not among"
     assert ended(play(tmp_path / "checked", Changing([practice], misled), rounds=2)) == "rounds"
 
 
@@ -274,6 +275,7 @@ def test_a_plan_that_moves_to_harder_cells_is_no_collapse() -> None:
     assert signs_of_collapse([mostly_easy, mostly_hard]) == "", "the same cells, shared out anew"
     then, now = compared(mostly_easy, mostly_hard) or (None, None)
     assert then and now and then.diversity == now.diversity and then.pass_k == now.pass_k
+    assert then.pass_k and then.pass_k.n == 20 + 20, "a cell counts as many problems as the round with fewer has"
     assert signs_of_collapse([closed(1, easy), closed(2, hard)]) == ""
     assert signs_of_collapse([closed(1, easy), closed(2, stratum(2, unlike=0.1))])
 

@@ -293,8 +293,8 @@ def test_only_what_is_alike_is_compared() -> None:
 
 def test_thirty_healthy_rounds_are_hardly_ever_stopped_by_chance() -> None:
     """Three cells, 300 problems a round, four samples each; all that is measured keeps its true value."""
-    stopped = sum(any(signs_of_collapse(healthy(seed)[: n + 1]) for n in range(30)) for seed in range(4))
-    assert stopped == 0
+    stopped = sum(any(signs_of_collapse(healthy(seed)[: n + 1]) for n in range(30)) for seed in range(6))
+    assert stopped <= 1
 
 
 def healthy(seed: int) -> list[Round]:

@@ -14,7 +14,7 @@ from loop.documents import find_documents
 from loop.dollars import dollars_a_round
 from loop.errors import DamagedRunError, ObjectiveError
 from loop.extracts import Extracts
-from loop.figures import in_tokens
+from loop.figures import as_ending, in_tokens
 from loop.judging import Judge
 from loop.ledger import Ledger
 from loop.needs import ROUNDS, Cost, estimate, require
@@ -132,7 +132,7 @@ def _standing(folder: Path) -> str:
     except DamagedRunError as error:
         return f"which is refused: {error}"
     if status == "finished":
-        return f"which is finished ({ended} reached); a raised budget prolongs it"
+        return f"which is finished ({as_ending(ended)}); a raised budget prolongs it"
     return f"which goes on in round {rounds}"
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from agents.briefs import Tally
 from agents.replies import Plan
+from loop.bench import Bench
+from loop.compute_match import set_up
+from loop.coverage import sampling_quality
 from loop.records import Admission, Cell, Checkpoint, Critique, Evaluation, Sample
-from loop.rounds import Round
+from loop.rounds import Round, SetUp
+from loop.vitals import is_practice, strata_of
 from loop.written import Sought
 
 
@@ -22,10 +26,17 @@ class Judged:
     critiques: Sequence[Critique]
     admissions: Sequence[Admission]
     sought: Sequence[Sought] = ()
+    known: Collection[str] = ()
+    """Prompts that earlier rounds drew, folded."""
 
 
 def close_round(
-    number: int, judged: Judged, checkpoint: Checkpoint, evaluation: Evaluation, probe: tuple[Tally, ...]
+    number: int,
+    judged: Judged,
+    checkpoint: Checkpoint,
+    evaluation: Evaluation,
+    probe: tuple[Tally, ...],
+    bench: Bench,
 ) -> Round:
     """A finished round: kept when the paired test says better, else discarded. Its data stay either way."""
     verdict = evaluation.verdict
@@ -34,6 +45,7 @@ def close_round(
     dropped = Counter(c.reason for c in judged.critiques if not c.passed)
     dropped += Counter(a.reason for a in judged.admissions if a.reason)
     unsound, answer_only = false_positive_rates(judged.critiques)
+    rows = list(zip(judged.samples, judged.critiques, strict=True))
     return Round(
         round=number,
         status="kept" if kept else "discarded",
@@ -52,7 +64,16 @@ def close_round(
         verdict=verdict,
         false_positive_rate=unsound,
         answer_false_positive_rate=answer_only,
+        set_up=set_up_of(judged.samples, checkpoint, bench),
+        quality=tuple(sampling_quality((sample, critique) for sample, critique in rows if is_practice(sample))),
+        strata=strata_of(judged.plan, rows, judged.known, bench.judge.places),
     )
+
+
+def set_up_of(samples: Sequence[Sample], student: Checkpoint, bench: Bench) -> SetUp | None:
+    """Which set-up a round is, by who drew its samples; None where nobody did."""
+    names = dict.fromkeys(sample.sampler for sample in samples if not sample.written)
+    return set_up(bench.student_of(student), [bench.sampler(name, student) for name in names]) if names else None
 
 
 def tally(samples: Sequence[Sample], critiques: Sequence[Critique]) -> tuple[Tally, ...]:

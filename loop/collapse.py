@@ -1,8 +1,10 @@
 """Collapse: signs that a loop feeds on its own errors, found in the history of its rounds; each is a reason to stop.
 
-A round is compared with the best earlier one. A reason needs a fall that is large enough to matter and that chance
-does not explain: the one-sided exact test of two shares (Fisher), its level divided by the number of earlier rounds,
-since the best of several looks better than it is (Bonferroni).
+A round is compared with every earlier one. A reason needs a fall that is large enough to matter and that chance does
+not explain: the one-sided exact test of two shares (Fisher). A run makes many such comparisons, and any of them ends
+it: so the m-th comparable round may use 1 / (m (m + 1)) of the level, which adds up to 1 however many rounds there
+are, an equal part for each earlier round (Bonferroni). Chance then stops up to 4 of 100 runs of thirty healthy
+rounds; with the whole level in every round it stopped one in two.
 """
 
 from __future__ import annotations
@@ -28,13 +30,14 @@ class Share(Record):
 
 
 class Vitals(Record):
-    """What is measured of a round, each on a set that stays the same over the rounds; None where it was not."""
+    """What is measured of a round, each on a set that is alike in both rounds compared; None where there is none."""
 
     round: int
     labels: Share | None = None
     """Labels that the loop itself would give to gold items, those that are right among all."""
     diversity: Share | None = None
-    """Distinct solutions among the right ones, of the same number of samples a problem in every round."""
+    """Problems with several right solutions: of each the chance that two of them differ, summed. Distinct solutions
+    among the right ones would fall by themselves as more are right."""
     pass_1: Share | None = None
     """Problems solved with one sample: of each its share of right samples, summed."""
     pass_k: Share | None = None
@@ -51,29 +54,37 @@ class StopRules(Record):
     pass_k_falls: float = 0.03
     """With pass@1 risen at the same time: the student sharpens what it could do and loses the rest."""
     level: float = 0.05
-    """Of each test, before it is divided by the number of earlier rounds."""
+    """The chance that a rule stops a run in which nothing falls, however long it is."""
 
 
 RULES = StopRules()
 
 
-def reasons_to_stop(history: Sequence[Vitals], rules: StopRules = RULES) -> list[str]:
-    """Why the loop should stop after the last round of the history, in words; [] to go on. Looks at nothing else."""
-    if len(history) < 2:
-        return []
-    *earlier, last = history
-    found: list[str] = []
-    for name, words, least in (
-        ("labels", "label accuracy on gold items", rules.labels_fall),
-        ("diversity", "diversity of the right solutions", rules.diversity_falls),
-    ):
-        now: Share | None = getattr(last, name)
-        measured = [(vitals.round, getattr(vitals, name)) for vitals in earlier if getattr(vitals, name) is not None]
-        if now is not None and measured:
-            best_round, best = max(measured, key=lambda pair: pair[1].value)
-            if _has_fallen(now, best, least, rules.level / len(measured)):
-                found.append(_in_words(words, best, best_round, now, last.round))
-    return [*found, *_sharpened(earlier, last, rules)]
+def reasons_to_stop(pairs: Sequence[tuple[Vitals, Vitals]], rules: StopRules = RULES) -> list[str]:
+    """Why the loop should stop after its last round, in words: the first fall and what fell with it; [] to go on.
+
+    Args: pairs: each earlier round that can be compared with the last one, and the last one, as far as both were
+    measured on what is alike.
+    """
+    level = rules.level / (len(pairs) ** 2 * (len(pairs) + 1)) if pairs else 0.0
+    found = (_falls_between(then, now, rules, level) for then, now in pairs)
+    return next(filter(None, found), [])
+
+
+def _falls_between(then: Vitals, now: Vitals, rules: StopRules, level: float) -> list[str]:
+    def fell(what: str, before: Share | None, share: Share | None, least: float) -> str:
+        if before is None or share is None or not _has_fallen(share, before, least, level):
+            return ""
+        return f"{what} fell from {before.value:.0%} in round {then.round} to {share.value:.0%} in round {now.round}"
+
+    labels = fell("label accuracy on gold items", then.labels, now.labels, rules.labels_fall)
+    diversity = fell("diversity of the right solutions", then.diversity, now.diversity, rules.diversity_falls)
+    sharpened = ""
+    if then.pass_1 and now.pass_1 and then.k == now.k and then.pass_1.value < now.pass_1.value:
+        sharpened = fell(f"pass@{now.k}", then.pass_k, now.pass_k, rules.pass_k_falls)
+        rise = f"while pass@1 rises from {then.pass_1.value:.0%} to {now.pass_1.value:.0%}"
+        sharpened = f"{sharpened}, {rise}" if sharpened else ""
+    return [reason for reason in (labels, diversity, sharpened) if reason]
 
 
 def falls(now: Share, before: Share) -> float:
@@ -94,22 +105,3 @@ def _log_comb(n: int, k: int) -> float:
 
 def _has_fallen(now: Share, before: Share, least: float, level: float) -> bool:
     return before.value - now.value >= least and falls(now, before) < level
-
-
-def _sharpened(earlier: Sequence[Vitals], last: Vitals, rules: StopRules) -> list[str]:
-    """pass@k has fallen below its best earlier round while pass@1 has risen above it."""
-    measured = [v for v in earlier if v.pass_1 and v.pass_k and v.k == last.k]
-    if not (measured and last.pass_1 and last.pass_k):
-        return []
-    best = max(measured, key=lambda v: v.pass_k.value if v.pass_k else 0.0)
-    assert best.pass_1 and best.pass_k, "only what was measured is compared"
-    if last.pass_1.value <= best.pass_1.value:
-        return []
-    if not _has_fallen(last.pass_k, best.pass_k, rules.pass_k_falls, rules.level / len(measured)):
-        return []
-    rise = f"while pass@1 rises from {best.pass_1.value:.0%} to {last.pass_1.value:.0%}"
-    return [f"{_in_words(f'pass@{last.k}', best.pass_k, best.round, last.pass_k, last.round)}, {rise}"]
-
-
-def _in_words(what: str, before: Share, then: int, now: Share, round_number: int) -> str:
-    return f"{what} fell from {before.value:.0%} in round {then} to {now.value:.0%} in round {round_number}"

@@ -12,6 +12,7 @@ from typing import Literal
 
 from loop.errors import ObjectiveError
 from loop.objective import Demonstration
+from loop.rounds import SetUp
 from loop.seats import Seat
 
 MOST = 256
@@ -19,8 +20,6 @@ MOST = 256
 stand in the record, say so."""
 CHARACTERS = 4
 """Of a token, roughly; it cancels out between samplers."""
-
-SetUp = Literal["distillation", "self-improvement", "weak-to-strong improvement", "mixed"]
 
 
 def cost_unit(seats: Iterable[Seat]) -> Literal["usd", "flops"] | None:

@@ -4,50 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import comb
 from statistics import fmean, median_low
 
 from loop.paths import path_of
-from loop.records import Critique, Record, Sample, Score
-from loop.statistics import wilson
+from loop.records import Critique, Sample
+from loop.rounds import AtK, SamplingQuality
 from loop.verifiers import check_equations
-
-
-class AtK(Record):
-    """Coverage and diversity among k samples a problem."""
-
-    k: int
-    problems: int
-    """Problems with at least k samples: the mean is over them, the others are left out."""
-    coverage: float
-    """Share of the problems with a passed sample among k."""
-    diversity: float
-    """Mean number of distinct passed solutions a problem among k."""
-
-
-class SamplingQuality(Record):
-    """The samples of one sampler, after filtering (arXiv 2408.16737)."""
-
-    sampler: str
-    problems: int
-    samples: int
-    passed: int
-    distinct: int
-    """Distinct passed solutions, over all problems."""
-    at: tuple[AtK, ...]
-    """For k = 1, 2, 4 … up to the usual number of samples a problem, and for that number."""
-    judged: int
-    """Passed samples whose working was judged apart from the checks that decided."""
-    false_positives: int
-    """Of these, those whose working is unsound."""
-    cut_off: int
-    empty: int
-
-    @property
-    def false_positive_rate(self) -> Score:
-        """False positives among the judged, with the 95 % Wilson interval."""
-        return wilson(self.false_positives, self.judged)
 
 
 def coverage_at(k: int, counts: Iterable[tuple[int, int]]) -> float:
@@ -86,6 +50,11 @@ def sampling_quality(rows: Iterable[tuple[Sample, Critique]]) -> list[SamplingQu
     return [_quality(name, by_sampler[name]) for name in sorted(by_sampler)]
 
 
+def ways_of(responses: Sequence[str]) -> Counter[str]:
+    """How often each distinct solution is among them (see `path_of`); one alone is one, and need not be read."""
+    return Counter(map(path_of, responses)) if len(responses) > 1 else Counter(responses)
+
+
 def marked_equations_hold(response: str) -> bool | None:
     """Whether every equation between << and >> holds, to 1e-3: GSM8K's calculator marks. None where there is none."""
     insides = re.findall(r"<<([^<>]*)>>", response)
@@ -95,10 +64,11 @@ def marked_equations_hold(response: str) -> bool | None:
 
 def _quality(name: str, rows: Sequence[tuple[Sample, Critique]]) -> SamplingQuality:
     drawn = Counter(sample.problem.id for sample, _ in rows)
-    ways: dict[str, Counter[str]] = {problem: Counter() for problem in drawn}
+    right: dict[str, list[str]] = {problem: [] for problem in drawn}
     for sample, critique in rows:
         if critique.passed:
-            ways[sample.problem.id][path_of(sample.response)] += 1
+            right[sample.problem.id].append(sample.response)
+    ways = {problem: ways_of(texts) for problem, texts in right.items()}
     verdicts = [critique.false_positive for _, critique in rows if critique.passed]
     judged = [verdict for verdict in verdicts if verdict is not None]
     why = Counter(critique.reason for _, critique in rows)
@@ -115,7 +85,7 @@ def _sizes(drawn: Iterable[int]) -> list[int]:
     return [*(2**power for power in range(usual.bit_length()) if 2**power < usual), usual]
 
 
-def _at(k: int, drawn: Counter[str], ways: dict[str, Counter[str]]) -> AtK:
+def _at(k: int, drawn: Mapping[str, int], ways: Mapping[str, Counter[str]]) -> AtK:
     enough = [problem for problem, number in drawn.items() if number >= k]
     return AtK(
         k=k,

@@ -27,3 +27,8 @@ def in_time(seconds: float) -> str:
 def in_p(p: float) -> str:
     """A p-value with three digits after the point, or that it is less."""
     return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def as_ending(ended: str) -> str:
+    """Why a run ended: "rounds reached", or the signs of collapse as they are."""
+    return ended if ended.startswith("collapse: ") else f"{ended} reached"

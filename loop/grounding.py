@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from fractions import Fraction
 from itertools import combinations
@@ -9,6 +10,8 @@ from operator import add, le
 
 from loop.verifiers import Check
 from loop.working import (
+    LONGEST_NUMBER,
+    TOKEN,
     Group,
     Node,
     Number,
@@ -17,10 +20,11 @@ from loop.working import (
     Unreadable,
     evaluate,
     find_runs,
-    given_numbers,
     numbers_in,
     operations_in,
+    plain,
     show,
+    unit_of,
 )
 
 COMMON = frozenset(
@@ -38,6 +42,17 @@ MOST_ORIGINS = 256
 
 LONGEST_CHAIN = 40
 """Terms of a sum or product beyond which its stretches are not listed."""
+
+ONES = (
+    "zero one|once two|twice|both|double|pair|couple three|triple|thrice|triplets four|quadruple five six "
+    "seven eight nine ten eleven twelve|dozen thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+)
+TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety hundred"
+WORD_NUMBERS = {
+    **{word: Fraction(value) for value, words in enumerate(ONES.split()) for word in words.split("|")},
+    **{word: Fraction(10 * value) for value, word in enumerate(TENS.split())},
+    **{"thousand": Fraction(10**3), "million": Fraction(10**6), "billion": Fraction(10**9)},
+}
 
 Origin = tuple[int, ...]
 """Which of the problem's numbers a value is made of: how often each is added, then how often subtracted."""
@@ -74,7 +89,7 @@ def _origins(prompt: str) -> Origins:
         signed = all(group.kind == "sum" for group in operations_in(sides[0].tree))
         return Origins(terms_of(sides[0].tree, signed), signed)
     loose = set(COMMON)
-    for value in given_numbers(prompt):
+    for value in _given_numbers(prompt):
         loose |= {value, value / 100, value * 100, 1 - value / 100, 1 + value / 100, 100 - value, 100 + value}
     return Origins([], False, frozenset(abs(value) for value in loose))
 
@@ -192,3 +207,15 @@ class Origins:
 def _opposite(origin: Origin) -> Origin:
     half = len(origin) // 2
     return origin[half:] + origin[:half]
+
+
+def _given_numbers(text: str) -> list[Fraction]:
+    """Every number that a text gives, in digits or in words, in order."""
+    found: list[Fraction] = []
+    for match in TOKEN.finditer(plain(text)):
+        if match.lastgroup in ("odd", "number"):
+            digits = re.findall(r"[0-9]*\.?[0-9]+", match[0].replace(",", ""))
+            found.extend(Fraction(number) for number in digits if len(number) <= LONGEST_NUMBER)
+        elif (word := unit_of(match[0])) in WORD_NUMBERS:
+            found.append(WORD_NUMBERS[word])
+    return found

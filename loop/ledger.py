@@ -257,6 +257,11 @@ class Ledger:
         with self._transaction() as db:
             db.execute("INSERT INTO event (at, kind, text) VALUES (?, ?, ?)", (_now(), kind, text))
 
+    def event_once(self, kind: str, text: str) -> None:
+        """The same, unless it is noted already: a stage that died and is worked on again says what it said."""
+        if (kind, text) not in {(of, said) for _, of, said in self.events()}:
+            self.event(kind, text)
+
     def events(self) -> list[tuple[str, str, str]]:
         """(time, kind, text) of every event, oldest first."""
         return [tuple(r) for r in self._rows("SELECT at, kind, text FROM event ORDER BY id")]

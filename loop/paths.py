@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from rapidfuzz.distance import Levenshtein
 
 from loop.records import digest
 from loop.tasks import folded
-from loop.working import Node, Number, Side, find_runs, judge, show
+from loop.working import Node, Number, Side, judge, parts_of, runs_of, show
 
 
 class Solution(NamedTuple):
@@ -41,7 +40,8 @@ def path_of(response: str) -> str:
 @lru_cache(maxsize=2**14)
 def equations_of(response: str) -> tuple[str, ...]:
     """The distinct equations of a solution, in their order, as its path has them; none where it shows none."""
-    return tuple(dict.fromkeys(_equations(response)))
+    found = (equation for part in parts_of(response) if "=" in part for equation in _equations(part))
+    return tuple(dict.fromkeys(found))
 
 
 def keep_paths(
@@ -139,17 +139,20 @@ def _farthest(rows: Sequence[Solution], kept: Sequence[str], seed: int) -> Solut
     )
 
 
-def _equations(response: str) -> Iterator[str]:
-    for run in find_runs(response):
-        for left, right in run.pairs:
-            if left.computes or right.computes:
-                yield _signature(*((left, right) if left.computes else (right, left)))
+@lru_cache(maxsize=2**14)
+def _equations(part: str) -> tuple[str, ...]:
+    return tuple(
+        _signature(*((left, right) if left.computes else (right, left)))
+        for run in runs_of(part)
+        for left, right in run.pairs
+        if left.computes or right.computes
+    )
 
 
 def _signature(computing: Side, other: Side) -> str:
     """An equation as a text. The result of one that holds, units aside, follows from what is computed: left out."""
     left = _written(computing.tree)
-    bare = [replace(side, units=()) for side in (computing, other)]
+    bare = [Side(side.text, side.tree, ()) for side in (computing, other)]
     follows = not other.computes and judge(*bare) == ""
     return left if follows else f"{left}={_written(other.tree)}"
 

@@ -22,6 +22,7 @@ from loop.plots import Bar, Mark, Scores, columns, curve, score_plot, shape
 from loop.records import Cell, Score, Spent
 from loop.report_cast import cast_parts
 from loop.report_leaks import leaks_of
+from loop.report_samples import sample_parts
 from loop.room import DIAGNOSIS, PLAN, Room
 from loop.rounds import Round
 from loop.screen import PlainScreen
@@ -119,6 +120,7 @@ def _page(source: Source) -> dict[str, Any]:
         "events": ledger.events(),
         "objective": _text(folder / "OBJECTIVE.md"),
         "settings": settings,
+        **sample_parts(standing.rounds, standing.events, standing.ended),
         **cast_parts([source.room(name) for name in source.rooms()], settings, ledger),
     }
 

@@ -1,4 +1,4 @@
-"""Rounds: the ledger's line, one for each pass of the line."""
+"""Rounds: the ledger's line, one for each pass of the line, and what it keeps of the samples."""
 
 from __future__ import annotations
 
@@ -7,7 +7,72 @@ from typing import Literal
 from pydantic import Field
 
 from agents.briefs import Tally
+from agents.strategies import Level
 from loop.records import CellScore, Checkpoint, Record, Score, Verdict
+from loop.statistics import wilson
+
+SetUp = Literal["distillation", "self-improvement", "weak-to-strong improvement", "mixed"]
+"""See `loop.compute_match.set_up`."""
+
+
+class AtK(Record):
+    """Coverage and diversity among k samples a problem."""
+
+    k: int
+    problems: int
+    """Problems with at least k samples: the mean is over them, the others are left out."""
+    coverage: float
+    """Share of the problems with a passed sample among k."""
+    diversity: float
+    """Mean number of distinct passed solutions a problem among k."""
+
+
+class SamplingQuality(Record):
+    """The samples of one sampler, after filtering (arXiv 2408.16737)."""
+
+    sampler: str
+    problems: int
+    samples: int
+    passed: int
+    distinct: int
+    """Distinct passed solutions, over all problems."""
+    at: tuple[AtK, ...]
+    """For k = 1, 2, 4 … up to the usual number of samples a problem, and for that number."""
+    judged: int
+    """Passed samples whose working was judged apart from the checks that decided."""
+    false_positives: int
+    """Of these, those whose working is unsound."""
+    cut_off: int
+    empty: int
+
+    @property
+    def false_positive_rate(self) -> Score:
+        """False positives among the judged, with the 95 % Wilson interval."""
+        return wilson(self.false_positives, self.judged)
+
+
+class Stratum(Record):
+    """Samples of fresh practice problems that are alike: what is measured of them can be compared between rounds."""
+
+    skill: str
+    level: Level = None
+    sampler: str
+    temperature: float
+    k: int
+    """Samples of each problem."""
+    problems: int
+    pass_1: float
+    """Shares of right samples, summed over the problems."""
+    pass_k: int
+    """Problems with a right sample."""
+    several: int
+    """Problems with at least two right samples."""
+    unlike: float
+    """Of these, the chances that two of the right samples are different solutions, summed."""
+    labelled: int = 0
+    """Problems to which the votes that label written ones give an answer; 0 where none is labelled by vote."""
+    rightly: float = 0.0
+    """Of these, those whose answer is right."""
 
 
 class Round(Record):
@@ -34,3 +99,8 @@ class Round(Record):
     """Of the admitted samples, the share whose working an independent check finds unsound."""
     answer_false_positive_rate: float | None = None
     """Of the samples with a right answer, the share with wrong or missing working: what an answer check lets in."""
+    set_up: SetUp | None = None
+    """By who drew samples; None where nobody did."""
+    quality: tuple[SamplingQuality, ...] = ()
+    """Of the samples for practice problems, those drawn with a hint apart; by sampler."""
+    strata: tuple[Stratum, ...] = ()

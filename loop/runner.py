@@ -48,6 +48,7 @@ from loop.sample import draw_samples
 from loop.scorers import fit_scorers
 from loop.seek import seek_questions
 from loop.train import make_student, train_student
+from loop.vitals import signs_of_collapse
 from loop.write import write_pieces
 
 FAILURES_IN_A_ROW = 3
@@ -116,8 +117,9 @@ def play_round(run: Run, number: int) -> Round:
     now_best = student if evaluation.verdict and evaluation.verdict.keep else best
     probe = room.once(PROBE, lambda: sit_probe(now_best, drawn, room, bench))
     room.once(DIAGNOSIS, lambda: diagnose(probe, bench))
-    judged = Judged(plan, samples, critiques, admissions, sought)
-    return room.once(ROUND, lambda: close_round(number, judged, student, evaluation, tally_probe(probe, bench.judge)))
+    judged = Judged(plan, samples, critiques, admissions, sought=sought, known=drawn.seen)
+    probed = tally_probe(probe, bench.judge)
+    return room.once(ROUND, lambda: close_round(number, judged, student, evaluation, probed, bench))
 
 
 def prepare_documents(plan: Plan, best: Checkpoint, room: Room, bench: Bench) -> Bench:
@@ -191,15 +193,27 @@ def _is_open(run: Run) -> bool:
 
 
 def _end(run: Run) -> str:
-    """Why no further round begins: the goal, or a limit of the budget; "" while there is reason to go on."""
+    """Why no further round begins: the goal, a collapse, or a limit of the budget; "" while there is none."""
     goal, dev = run.objective.goal, best_round(run).dev
     if goal is not None and dev is not None and dev.score >= goal:
         return "goal"
+    if signs := _signs(run):
+        return signs
     try:
         run.bench.meter.check()
     except BudgetSpent as limit:
         return str(limit)
     return ""
+
+
+def _signs(run: Run) -> str:
+    """The signs of collapse that end the run, if the objective lets them; if it does not, they are only told."""
+    signs = signs_of_collapse(run.ledger.rounds())
+    if signs and run.objective.budget.collapse == "warn":
+        run.ledger.event_once("collapse", signs)
+        run.screen.note(f"a sign of collapse: {signs}")
+        return ""
+    return f"collapse: {signs}" if signs else ""
 
 
 def _brief(run: Run, drawn: Earlier, planned: Room) -> PlanBrief:

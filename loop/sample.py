@@ -58,7 +58,7 @@ def _draws(
     """One draw for each model that the strategy has answer, on problems that no strategy before it has taken."""
     seats = {name: bench.sampler(name, best) for name in strategy.players or ("",)}
     costs = sample_costs(seats, bench.demonstrations) if isinstance(strategy, ComputeMatched) else {}
-    router = _router(strategy, earlier, bench) if isinstance(strategy, Arbitration) else None
+    router = _router(strategy, earlier, room, bench) if isinstance(strategy, Arbitration) else None
     asked: dict[str, list[tuple[Problem, int]]] = {name: [] for name in seats}
     for allotment in strategy.allotments:
         counts = samples_each(allotment.samples * max(costs.values()), costs) if costs else {}
@@ -68,12 +68,16 @@ def _draws(
     return [_draw(place, strategy, seats[name], rows, room, bench) for name, rows in asked.items() if rows]
 
 
-def _router(strategy: Arbitration, earlier: Earlier, bench: Bench) -> Router:
-    """Who is asked, by what the teachers' answers of earlier rounds were worth."""
+def _router(strategy: Arbitration, earlier: Earlier, room: Room, bench: Bench) -> Router:
+    """Who is asked, by what the teachers' answers of earlier rounds were worth; the ledger tells who decides."""
     if strategy.routing == "reward":
         return RewardRouter(teachers=strategy.teachers)
-    learn = fixed_router if strategy.routing == "fixed" else learned_router
-    return learn(earlier.outcomes, strategy.teachers, bench.seed)
+    if strategy.routing == "fixed":
+        return fixed_router(earlier.outcomes, strategy.teachers, bench.seed)
+    learned = learned_router(earlier.outcomes, strategy.teachers, bench.seed)
+    told = learned.note or f"teachers are chosen by what was learned from {learned.answers:,} scored answers"
+    room.ledger.event_once("router", f"round {room.name}: {told}")
+    return learned
 
 
 def _draw(

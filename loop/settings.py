@@ -94,6 +94,8 @@ class Budget(Settings):
     tokens: Annotated[int, BeforeValidator(_tokens), Field(gt=0, le=10**18)] | None = None
     usd: Annotated[float, Field(ge=0, le=10**9)] | None = None
     """Dollars; 0 forbids models with a price."""
+    collapse: Literal["stop", "warn"] = "stop"
+    """Whether signs of collapse (see loop/collapse.py) end the run, or are only told."""
 
     @model_validator(mode="after")
     def _ends(self) -> "Budget":

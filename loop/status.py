@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loop.errors import DamagedRunError
-from loop.figures import in_p, in_time, in_tokens, in_usd
+from loop.figures import as_ending, in_p, in_time, in_tokens, in_usd
 from loop.files import file_digest
 from loop.ledger import Ledger
 from loop.records import Evaluation, Score, Spent
@@ -131,7 +131,7 @@ def as_json(standing: Standing) -> dict[str, Any]:
 
 def as_table(standing: Standing) -> Table:
     """One row a round, the discarded and failed ones too, and the control below: 80 columns are enough."""
-    state = standing.status + (f" ({standing.ended} reached)" if standing.ended else "")
+    state = standing.status + (f" ({as_ending(standing.ended)})" if standing.ended else "")
     notes = [
         f"round {r.round} failed: {r.reason.removeprefix(f'round {r.round}: ')}"
         for r in standing.rounds
@@ -139,7 +139,7 @@ def as_table(standing: Standing) -> Table:
     ]
     if room := standing.under_way:
         notes.append(f"round {int(room)} is not finished: {in_time(standing.spent[room].seconds)} so far")
-    for kind in ("handover", "critic"):
+    for kind in ("handover", "critic", "router", "collapse"):
         told = list(dict.fromkeys(text for _, of, text in standing.events if of == kind))
         notes += [f"{kind}{f' ({len(told)})' * bool(told[1:])}: {told[-1]}"] if told else []
     table = plain_table(f"{standing.run}: {state}", *notes)

@@ -57,6 +57,8 @@ REWRITES = tuple(
     )
 )
 """One way of writing things: LaTeX as plain signs, bold and list marks gone, an equation on one line."""
+LATEX = 8
+"""So many of them, the first, change nothing where there is neither backslash nor &."""
 
 TOKEN = re.compile(
     r"(?P<odd>[0-9]{1,2}(?::[0-9]{2})+(?![0-9])|[0-9]+(?:\.[0-9]+){2,}|[0-9][0-9.]*[eE][+-]?[0-9]+)"
@@ -151,7 +153,7 @@ class Side:
     @property
     def computes(self) -> bool:
         """Whether there is an operation in it, beyond a sign."""
-        return isinstance(self.tree, Group) and bool(list(operations_in(self.tree)))
+        return next(operations_in(self.tree), None) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +175,17 @@ class Run:
 @lru_cache(maxsize=8)
 def find_runs(text: str) -> tuple[Run, ...]:
     """Every stretch of arithmetic of a text, in order; GSM8K's <<3+4=7>> once inside and once around it."""
-    runs: list[Run] = []
-    for line in _plain(text).split("\n"):
-        insides = re.findall(r"<<([^<>]*)>>", line)
-        for part in [*insides, re.sub(r"<<[^<>]*>>", "", line)]:
-            runs.extend(_runs_of(part))
-    return tuple(runs)
+    return tuple(run for part in parts_of(text) for run in runs_of(part))
+
+
+def parts_of(text: str) -> Iterator[str]:
+    """What is read by itself: the lines, written one way, each after the insides of its marks."""
+    for line in plain(text).split("\n"):
+        if "<<" in line:
+            yield from re.findall(r"<<([^<>]*)>>", line)
+            yield re.sub(r"<<[^<>]*>>", "", line)
+        else:
+            yield line
 
 
 def judge(left: Side, right: Side) -> str | None:
@@ -262,16 +269,19 @@ def operations_in(node: Node) -> Iterator[Group]:
             yield from operations_in(part)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """The text, written in one way."""
     text = text.translate(SIGNS)
-    for pattern, new in REWRITES:
+    for pattern, new in REWRITES if "\\" in text or "&" in text else REWRITES[LATEX:]:
         text = pattern.sub(new, text)
     return text
 
 
-def _runs_of(line: str) -> Iterator[Run]:
+@lru_cache(maxsize=2**12)
+def runs_of(line: str) -> tuple[Run, ...]:
+    """The stretches of arithmetic of one part of a text. Students write the same lines again and again."""
     tokens = _with_units([Token(_kind(match), match[0], *match.span()) for match in TOKEN.finditer(line)])
-    begin, follows = 0, False
+    begin, follows, runs = 0, False, []
     while begin < len(tokens):
         end = begin
         while (
@@ -279,10 +289,11 @@ def _runs_of(line: str) -> Iterator[Run]:
         ):
             end += 1
         if any(token.kind == "number" for token in tokens[begin:end]):
-            yield _read_run(line, tokens, begin, end, follows)
+            runs.append(_read_run(line, tokens, begin, end, follows))
         is_comma = end == begin and tokens[begin].text == ","
         follows = (follows and is_comma) or any(token.kind == "=" for token in tokens[begin:end])
         begin = max(end, begin + 1)
+    return tuple(runs)
 
 
 def _starts_anew(tokens: list[Token], at: int) -> bool:
@@ -324,7 +335,7 @@ def _is_unit(tokens: list[Token], at: int) -> bool:
     if token.kind != "word" or word in MULTIPLIERS | CLAUSE or (word == "of" and before.kind != "word"):
         return False
     if token.start == before.end and before.kind == "number":  # 5kg, but not 3x nor 2Papillon
-        return any(_unit(word) in dimension for dimension in DIMENSIONS)
+        return any(unit_of(word) in dimension for dimension in DIMENSIONS)
     return len(word) > 1 or word == "a"
 
 
@@ -391,7 +402,7 @@ def _may_begin(tokens: list[Token], begin: int, follows: bool) -> bool:
         return False
     if word in ("of", "and", "or") and begin > 1:
         earlier = tokens[begin - 2]
-        scale = _unit(earlier.text)
+        scale = unit_of(earlier.text)
         return earlier.kind not in ("number", "percent", "unit") and not (
             word == "of" and (scale in SCALES or scale in PART_OF)
         )
@@ -414,10 +425,11 @@ def _may_end(tokens: list[Token], end: int) -> bool:
 
 def _with_trailing_units(side: Side, after: list[Token]) -> Side:
     ended = takewhile(lambda token: token.kind == "word" and token.text.lower() not in CLAUSE | PER, after)
-    return Side(side.text, side.tree, (*side.units, *(_unit(token.text) for token in ended)))
+    return Side(side.text, side.tree, (*side.units, *(unit_of(token.text) for token in ended)))
 
 
-def _unit(word: str) -> str:
+def unit_of(word: str) -> str:
+    """A unit's one name: foot of Feet."""
     word = word.lower()
     return PLURALS.get(word) or (word[:-1] if word.endswith("s") and len(word) > 2 else word)
 
@@ -430,7 +442,7 @@ def _read_side(line: str, piece: list[Token], first: bool) -> Side | None:
     while surplus < 0 and not first and piece and piece[-1].kind == ")":
         piece, surplus = piece[:-1], surplus + 1
     units = tuple(
-        "$" if token.kind == "money" else _unit(token.text) for token in piece if token.kind in ("money", "unit")
+        "$" if token.kind == "money" else unit_of(token.text) for token in piece if token.kind in ("money", "unit")
     )
     signs = [token for token in piece if token.kind not in ("money", "unit")]
     try:
@@ -519,28 +531,4 @@ class _Reader:
         percent = self._peek() == "percent"
         if percent:
             self._take()
-        return Number(Fraction(digits), len(digits.partition(".")[2]), percent)
-
-
-ONES = (
-    "zero one|once two|twice|both|double|pair|couple three|triple|thrice|triplets four|quadruple five six "
-    "seven eight nine ten eleven twelve|dozen thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
-)
-TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety hundred"
-WORD_NUMBERS = {
-    **{word: Fraction(value) for value, words in enumerate(ONES.split()) for word in words.split("|")},
-    **{word: Fraction(10 * value) for value, word in enumerate(TENS.split())},
-    **{"thousand": Fraction(10**3), "million": Fraction(10**6), "billion": Fraction(10**9)},
-}
-
-
-def given_numbers(text: str) -> list[Fraction]:
-    """Every number that a text gives, in digits or in words, in order."""
-    found: list[Fraction] = []
-    for match in TOKEN.finditer(_plain(text)):
-        if match.lastgroup in ("odd", "number"):
-            digits = re.findall(r"[0-9]*\.?[0-9]+", match[0].replace(",", ""))
-            found.extend(Fraction(number) for number in digits if len(number) <= LONGEST_NUMBER)
-        elif (word := _unit(match[0])) in WORD_NUMBERS:
-            found.append(WORD_NUMBERS[word])
-    return found
+        return Number(Fraction(digits if "." in digits else int(digits)), len(digits.partition(".")[2]), percent)

@@ -61,7 +61,7 @@ LONGER = {
     "loop/status.py": 270,
     "loop/tasks.py": 310,
     "loop/verifiers.py": 270,
-    "loop/working.py": 550,
+    "loop/working.py": 540,
 }
 """Files longer than `LONGEST`, and how long they are: these numbers may fall and not rise."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import combinations
 from statistics import median
@@ -10,7 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from loop.collapse import RULES, Share, StopRules, Vitals, falls, reasons_to_stop
+from loop.collapse import RULES, Share, StopRules, Vitals, falls
+from loop.collapse import reasons_to_stop as reasons_in
+
+
+def reasons_to_stop(history: Sequence[Vitals], rules: StopRules = RULES) -> list[str]:
+    """The last round against each earlier one, all measured on the same set."""
+    return reasons_in([(then, history[-1]) for then in history[:-1]], rules)
 
 
 def share(percent: float, n: int = 300) -> Share:

@@ -13,16 +13,11 @@ from typing import Any
 
 import pytest
 
-from loop.coverage import (
-    SamplingQuality,
-    coverage_at,
-    diversity_at,
-    marked_equations_hold,
-    sampling_quality,
-)
+from loop.coverage import coverage_at, diversity_at, marked_equations_hold, sampling_quality
 from loop.files import as_line
 from loop.paths import path_of
 from loop.records import Critique, Problem, Sample, digest
+from loop.rounds import SamplingQuality
 from loop.verifiers import Check, check_answer
 
 SOLUTIONS = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_model_solutions.jsonl"

@@ -281,6 +281,21 @@ def test_samples_are_all_accounted_for(finished: Path, page: Page) -> None:
             assert all(f"{n:,} {reason}" in told for reason, n in r.dropped.items())
 
 
+def test_what_samples_were_worth_is_told_by_round_and_sampler(finished: Path, page: Page) -> None:
+    found = [(r.round, q) for r in Ledger.read(finished / "run.db").rounds() for q in r.quality]
+    assert {number for number, _ in found} == {1, 2}
+    for place, (number, q) in enumerate(found, 1):
+        row = [cell.strip() for cell in page.rows[f"worth-{place}"]]
+        assert row[:5] == [str(number), q.sampler, f"{q.problems:,}", f"{q.samples:,}", f"{q.passed:,}"]
+        first, last, rate = q.at[0], q.at[-1], q.false_positive_rate
+        assert row[5:9] == [f"{first.coverage:.3f}", str(last.k), f"{last.coverage:.3f}", f"{last.diversity:.2f}"]
+        judged = (
+            [f"{100 * rate.score:.1f} %", f"{100 * rate.low:.1f}–{100 * rate.high:.1f}"] if q.judged else ["–"] * 2
+        )
+        assert row[9:] == [*judged, f"{q.cut_off:,}"]
+    assert page.told("set-up") == "The set-up is self-improvement."
+
+
 def test_contamination_is_shown_with_its_text(finished: Path, page: Page) -> None:
     lines = [line for p in finished.glob("rounds/*/admissions.jsonl") for line in p.read_text().splitlines()]
     matches = [row for line in lines if (row := Admission.model_validate_json(line)).reason == "stands in an exam"]

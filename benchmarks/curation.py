@@ -167,7 +167,7 @@ def ours(kind: str, given: str, told: str) -> None:
             flagged = [int(name) for name, twin in Novelty().sift(rows) if twin]
         else:
             find = Exams(exams).find
-            flagged = [int(name) for name, text in rows if find(text, "")]
+            flagged = [int(row.id) for row in rows if find(row.text, "")]
         spent = {"seconds": time.monotonic() - began, "cpu": sum(os.times()[:4]) - used}
     Path(told).write_text(json.dumps({**spent, "flagged": flagged}))
 

@@ -26,6 +26,7 @@ from loop.judging import Judge
 from loop.labels import labelled
 from loop.objective import Demonstration, read_objective
 from loop.records import Checkpoint, Example, Problem, Sample, digest
+from loop.repeats import Known
 from loop.tasks import Tasks
 from loop.verifiers import extract_answer
 
@@ -83,7 +84,7 @@ def self_improve(judge: Judge, vote: bool, injected: int, rounds: int, seed: int
         drawn = [sample(prompt, say(prompt), n) for prompt in PROBLEMS for n in range(VOTES if vote else 1)]
         drawn = labelled(drawn, judge.places) if vote else [believed(one) for one in drawn]
         critiques = [judge.critique(one) for one in drawn]
-        admitted = [a.example for a in admit(number, PLAN, drawn, critiques, Exams(()), seed) if a.example]
+        admitted = [a.example for a in admit(number, PLAN, drawn, critiques, Known(Exams(())), seed) if a.example]
         student = learn(mix(shown, earlier, admitted, Mixture()))
         earlier += admitted
         found.append(accuracy(student))
@@ -113,7 +114,7 @@ def test_check_labels_come_from_the_model_and_a_planted_wrong_one_survives(judge
     (prompt, right), *_ = PROBLEMS.items()
     planted = str(int(right) + 7)
     drawn = labelled([sample(prompt, planted, n) for n in range(VOTES)], judge.places)
-    decided = admit(1, PLAN, drawn, [judge.critique(one) for one in drawn], Exams(()))
+    decided = admit(1, PLAN, drawn, [judge.critique(one) for one in drawn], Known(Exams(())))
     kept = [admission.example for admission in decided if admission.example]
     assert [row.response for row in mix([], [], kept, Mixture())] == [f"So #### {planted}"]
     split = labelled([sample(prompt, (right, planted)[n % 2], n) for n in range(VOTES)], judge.places)
@@ -188,4 +189,4 @@ def test_guard_cut_off_and_empty_answers_are_counted_beside_the_score(judge: Jud
     assert (found.cut_off, found.unanswered, found.score.n, found.score.correct) == (30, 20, 120, 100)
     critiques = [judge.critique(one) for one in sat]
     assert Counter(critique.reason for critique in critiques) == {"": 70, "cut off": 30, "empty": 20}
-    assert len([a for a in admit(1, PLAN, sat, critiques, Exams(())) if a.example]) == 70
+    assert len([a for a in admit(1, PLAN, sat, critiques, Known(Exams(()))) if a.example]) == 70

@@ -48,18 +48,17 @@ LEVELS = (3, 6)
 """Lengths of the chains."""
 ORDERS: tuple[Callable[[Sequence[int]], list[int]], ...] = (
     list,
-    lambda terms: list(reversed(terms)),
     lambda terms: [*filter(lambda term: term > 0, terms), *filter(lambda term: term < 0, terms)],
 )
-"""In which a chain may be worked: as it stands, from its end, what is added first. So a problem has several right
-solutions, and there is a diversity to measure."""
+"""In which a chain may be worked: as it stands, or what is added first. So a problem has several right solutions, and
+there is a diversity to measure. No demonstration has a zero and many problems do: not all are equally hard."""
 
 
 @dataclass(frozen=True)
 class Size:
     """How large the benchmark is; everything that its results depend on, but for the seed."""
 
-    demonstrations: int = 120
+    demonstrations: int = 200
     """Of each length."""
     problems: int = 600
     samples: int = 2
@@ -70,7 +69,7 @@ class Size:
     cycle: int = 400
     """Steps of a cycle of round 0."""
     patience: int = 3
-    max_cycles: int = 15
+    max_cycles: int = 12
     rows_per_step: int = 16
     """Of both sizes: the large one's own 32 would show it twice as many rows."""
     temperature: float = 0.8
@@ -187,6 +186,7 @@ def draw(run: Run, name: str, count: int, student: Checkpoint, size: Size) -> tu
     drawn = Drawn(
         parameters=student.parameters,
         accuracy=exam(run, "000", student).score,
+        converged=student.steps < size.cycle * size.max_cycles,
         trained_flops=6.0 * student.parameters * student.tokens,
         each=count,
         flops=bench.student_of(student).cost(samples).flops,

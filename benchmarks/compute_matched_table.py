@@ -22,6 +22,8 @@ class Drawn:
 
     parameters: int
     accuracy: Score
+    converged: bool
+    """Whether its training ended because nothing more was gained."""
     trained_flops: float
     """Of its round 0."""
     each: int
@@ -167,6 +169,8 @@ def fit(one: Found) -> str:
     """Whether a seed's comparison means anything: what was spent, and who of the samplers is the better."""
     (cheap, small), (dear, large) = one.drawn.items()
     spent = f"{cheap} spent {small.flops / large.flops:.1%} of the FLOPs of {dear} on samples"
+    spent += f" (and {small.trained_flops / large.trained_flops:.1%} on its own training)"
+    spent += "".join(f"; {name} was still gaining" for name, drawn in one.drawn.items() if not drawn.converged)
     gap, low, high = difference(large.accuracy, small.accuracy)
     if low <= 0 <= high:
         return f"{spent}; their accuracies are not told apart"

@@ -44,8 +44,11 @@ def train_control(tokens: int, choice: TrainingChoice, start: Checkpoint, room: 
     return _train_on(job, choice, start, room, bench)
 
 
-def make_student(room: Room, bench: Bench) -> Checkpoint:
-    """The student of round 0: trained on the demonstrations to convergence; cached by all that it depends on."""
+def make_student(room: Room, bench: Bench, **pace: int) -> Checkpoint:
+    """The student of round 0: trained on the demonstrations to convergence; cached by all that it depends on.
+
+    Args: pace: the fields cycle, patience and max_cycles of ConvergeJob, where they are not the usual ones.
+    """
     start = "" if bench.student.architecture else bench.student.name
     train = replace(_job(_demonstrated(bench), room, bench), start=start, limits=bench.meter.limits_of_round_zero())
     out = Path(train.out)
@@ -55,6 +58,7 @@ def make_student(room: Room, bench: Bench) -> Checkpoint:
         held_out=tuple((d.prompt, d.response) for d in bench.held_out),
         answer=bench.answer,
         max_new_tokens=bench.student.max_new_tokens,
+        **pace,
     )
     shelf = _shelf(job)
     if shelf.exists():

@@ -36,6 +36,7 @@ from loop.evaluate import evaluate, sit_exam
 from loop.objective import Demonstration, read_objective
 from loop.paths import path_of
 from loop.records import Checkpoint, Evaluation, Example, digest, seed_for
+from loop.repeats import Known
 from loop.room import ADMISSIONS, ATTEMPTS, CHECKPOINT, CRITIQUES, DATASET, EVALUATION, SAMPLES
 from loop.run import Run, open_run
 from loop.sample import draw_samples
@@ -177,7 +178,7 @@ def draw(run: Run, name: str, count: int, student: Checkpoint, size: Size) -> tu
     plan = Plan(hypothesis=f"{count} samples of each problem", strategies=(told,))
     samples = room.once(SAMPLES, lambda: draw_samples(plan, (), student, Earlier(), room, bench))
     critiques = room.once(CRITIQUES, lambda: criticise(samples, (), room, bench))
-    admissions = room.once(ADMISSIONS, lambda: admit(1, plan, samples, critiques, bench.exams, bench.seed))
+    admissions = room.once(ADMISSIONS, lambda: admit(1, plan, samples, critiques, Known(bench.exams), bench.seed))
     rows = [admission.example for admission in admissions if admission.example]
     ways: dict[str, set[str]] = {sample.problem.id: set() for sample in samples}
     for sample, critique in zip(samples, critiques, strict=True):

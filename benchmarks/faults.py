@@ -69,7 +69,8 @@ def sample(way: str, flags: tuple[str, ...], count: int, rate: float, seed: int)
 @contextmanager
 def server(rate: float, seed: int, flags: tuple[str, ...]):
     """The address of a server that fails so often."""
-    pace = ("--latency", "0.005", "--row-latency", "0.05")  # a list of 32 rows takes 1.6 s, as a model's would
+    # As slow as vllm on two cores (benchmarks.sampling): one prompt at a time it writes about 250 rows a second.
+    pace = ("--latency", "0.2", "--row-latency", "0.05")
     command = [sys.executable, str(SERVER), *pace, "--faults", str(rate), "--seed", str(seed), *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

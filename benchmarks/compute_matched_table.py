@@ -48,7 +48,6 @@ class Drawn:
 class Taught:
     """A student, and what came of it in each arm."""
 
-    student: str
     start: Score
     arms: Mapping[str, Evaluation]
     set_ups: Mapping[str, str]
@@ -157,12 +156,13 @@ def closing(found: Sequence[Found]) -> list[str]:
         "false positives": [
             one.drawn[cheap].quality.false_positive_rate.score - one.drawn[dear].quality.false_positive_rate.score
             for one in found
+            if all(drawn.quality.judged for drawn in one.drawn.values())
         ],
     }
     for student in found[0].taught:
         gaps = [gain(one.taught[student], cheap, dear)[0] for one in found]
         measures[f"score of the student {student}"] = gaps
-    return lines + [f"{name}, {cheap} − {dear}: {told(gaps)}" for name, gaps in measures.items()]
+    return lines + [f"{name}, {cheap} − {dear}: {told(gaps)}" for name, gaps in measures.items() if gaps]
 
 
 def fit(one: Found) -> str:

@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 from rich.console import Console
 from rich.table import Table
 
-from loop.coverage import SamplingQuality
+from loop.coverage import SamplingQuality, coverage_at
 from loop.records import Evaluation, Score
 from loop.statistics import difference, paired_gain, wilson
 
@@ -31,6 +31,8 @@ class Drawn:
     flops: float
     """Of all its samples."""
     quality: SamplingQuality
+    right: tuple[int, ...]
+    """Right samples of each problem."""
     ways: tuple[int, ...]
     """Distinct right solutions of each problem."""
     answer_only: float | None
@@ -41,7 +43,7 @@ class Drawn:
 
     def covered(self, k: int) -> float:
         """Coverage at k samples a problem."""
-        return next(at.coverage for at in self.quality.at if at.k == k)
+        return coverage_at(k, [(self.each, right) for right in self.right])
 
 
 @dataclass(frozen=True)

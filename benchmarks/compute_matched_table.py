@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 from rich.console import Console
 from rich.table import Table
 
-from loop.coverage import SamplingQuality
+from loop.coverage import SamplingQuality, coverage_at
 from loop.records import Evaluation, Score
 from loop.statistics import difference, paired_gain, wilson
 
@@ -31,6 +31,8 @@ class Drawn:
     flops: float
     """Of all its samples."""
     quality: SamplingQuality
+    right: tuple[int, ...]
+    """Right samples of each problem."""
     ways: tuple[int, ...]
     """Distinct right solutions of each problem."""
     answer_only: float | None
@@ -41,14 +43,13 @@ class Drawn:
 
     def covered(self, k: int) -> float:
         """Coverage at k samples a problem."""
-        return next(at.coverage for at in self.quality.at if at.k == k)
+        return coverage_at(k, [(self.each, right) for right in self.right])
 
 
 @dataclass(frozen=True)
 class Taught:
     """A student, and what came of it in each arm."""
 
-    student: str
     start: Score
     arms: Mapping[str, Evaluation]
     set_ups: Mapping[str, str]
@@ -157,12 +158,13 @@ def closing(found: Sequence[Found]) -> list[str]:
         "false positives": [
             one.drawn[cheap].quality.false_positive_rate.score - one.drawn[dear].quality.false_positive_rate.score
             for one in found
+            if all(drawn.quality.judged for drawn in one.drawn.values())
         ],
     }
     for student in found[0].taught:
         gaps = [gain(one.taught[student], cheap, dear)[0] for one in found]
         measures[f"score of the student {student}"] = gaps
-    return lines + [f"{name}, {cheap} − {dear}: {told(gaps)}" for name, gaps in measures.items()]
+    return lines + [f"{name}, {cheap} − {dear}: {told(gaps)}" for name, gaps in measures.items() if gaps]
 
 
 def fit(one: Found) -> str:

@@ -20,6 +20,7 @@ from agents.replies import Diagnosis, Plan, Proposal, Strategy
 from agents.rules import Rules
 from agents.strategies import Practice, Reply
 from agents.talk import Message, Question, Talker, Unreachable, Unusable, ask_for
+from agents.training import METHODS
 from agents.uniform import Key, name_failures
 
 MOST_LOOKS = 6
@@ -154,12 +155,13 @@ def brief_prompt(brief: PlanBrief) -> Prompt:
     limits = {"rounds": left.rounds, "tokens": left.tokens, "usd": left.usd and round(left.usd, 4)}
     choices = {
         "samples": brief.samples_per_round, "most_samples": most_samples(brief), "epochs": brief.epochs,
-        "most_epochs": most_epochs(brief), "start": brief.start, "methods": brief.methods, "samplers": brief.samplers,
+        "most_epochs": most_epochs(brief), "start": brief.start, "samplers": brief.samplers,
     }  # fmt: skip
     others = {"teachers": brief.teachers, "writers": brief.writers, "solvers": brief.solvers}
     choices |= {part: names for part, names in others.items() if names}
     return render(
         "plan",
+        methods=[quotation({"method": name, "is": METHODS[name].told}) for name in brief.methods],
         objective=brief.objective[:MOST_OBJECTIVE],
         budget=quotation(limits | {"minutes": left.seconds and round(left.seconds / 60)}),
         choices=quotation(choices),

@@ -16,6 +16,7 @@ from agents.strategies import (
     RejectionSampling,
     Reply,
 )
+from agents.training import SFT, TrainingChoice
 from agents.writers.settings import AgenticSelfInstruct, AnyWriting
 
 
@@ -56,15 +57,6 @@ class Mixture(Reply):
     """Cells whose earlier rows are only partly rehearsed; a cell not named is taken whole."""
 
 
-class TrainingChoice(Reply):
-    """How the student is trained this round, inside what the objective allows."""
-
-    method: Literal["sft"] = "sft"
-    start: Literal["base", "best"] = "best"
-    epochs: Annotated[float, Field(gt=0, le=100)] = 1.0
-    learning_rate_scale: Annotated[float, Field(gt=0, le=10)] = 1.0
-
-
 class DocumentsChoice(Reply):
     """What is done to the extracts of the documents before anything of the round is written from them, or grounded in
     them: the worst are left out, then those that stay are cleaned.
@@ -99,7 +91,7 @@ class Proposal(Reply):
     """Names of the failure modes of the last diagnosis that this plan acts on."""
     strategies: tuple[Strategy, ...]
     mixture: Mixture = Mixture()
-    training: TrainingChoice = TrainingChoice()
+    training: TrainingChoice = SFT()
     documents: DocumentsChoice = DocumentsChoice()
 
     @property

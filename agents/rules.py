@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import pairwise, repeat, takewhile
 
 from agents.briefs import Evidence, PlanBrief
-from agents.replies import CellShare, Diagnosis, FailureMode, Mixture, Plan, TrainingChoice
+from agents.replies import CellShare, Diagnosis, FailureMode, Mixture, Plan
 from agents.standings import Standing, one_of, rate_of, standings
 from agents.strategies import Allotment, Arbitration, ComputeMatched, Practising, RejectionSampling
 from agents.uniform import (
@@ -27,7 +27,7 @@ from agents.uniform import (
     name_failures,
     name_of,
     spread,
-    start_of,
+    training_of,
     uniform_problems,
     within,
 )
@@ -99,7 +99,7 @@ class Rules:
                     if p.share < 1
                 )
             ),
-            training=TrainingChoice(start=start_of(brief), epochs=_epochs(portions, brief, scale)),
+            training=training_of(brief, _epochs(portions, brief, scale)),
         )
 
     def diagnose(self, attempts: Sequence[Evidence]) -> Diagnosis:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from agents.briefs import CellBrief, Evidence, PlanBrief
-from agents.replies import Diagnosis, FailureMode, Plan, TrainingChoice
+from agents.replies import Diagnosis, FailureMode, Plan
 from agents.strategies import Allotment, Level, RejectionSampling
+from agents.training import METHODS, TrainingChoice
 
 Key = tuple[str, Level]
 Kind = Literal["no answer", "cut off", "wrong step", "wrong answer", "wrong format"]
@@ -50,7 +51,7 @@ class Uniform:
             hypothesis=f"The baseline: {total} fresh problems spread evenly over {len(allotments)} cells, "
             f"{SAMPLES_EACH} samples each, and every earlier row rehearsed.",
             strategies=(RejectionSampling(allotments=allotments),) if allotments else (),
-            training=TrainingChoice(start=start_of(brief), epochs=min(100.0, max(0.01, brief.epochs))),
+            training=training_of(brief, min(100.0, max(0.01, brief.epochs))),
         )
 
     def diagnose(self, attempts: Sequence[Evidence]) -> Diagnosis:
@@ -68,9 +69,9 @@ def within(cell: CellBrief, problems: int) -> int:
     return max(0, min(problems, 1_000_000 if cell.left is None else cell.left, 1_000_000))
 
 
-def start_of(brief: PlanBrief) -> Literal["base", "best"]:
-    """Where training starts from; the objective decides."""
-    return "base" if brief.start == "base" else "best"
+def training_of(brief: PlanBrief, epochs: float) -> TrainingChoice:
+    """By the first method that the objective allows, from where it says."""
+    return METHODS[brief.methods[0]](start="base" if brief.start == "base" else "best", epochs=epochs)
 
 
 def spread(wanted: Sequence[float], round_number: int) -> list[int]:

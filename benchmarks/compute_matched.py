@@ -21,8 +21,9 @@ from pathlib import Path
 
 import yaml
 
-from agents.replies import Mixture, Plan, TrainingChoice
+from agents.replies import Mixture, Plan
 from agents.strategies import Allotment, RejectionSampling
+from agents.training import SFT
 from benchmarks.compute_matched_table import CONTROL, Drawn, Found, Taught, show
 from benchmarks.families import chains, write_rows
 from examples.chain_sum.make_demonstrations import demonstrations, work_out
@@ -228,7 +229,7 @@ def arm(run: Run, name: str, start: Checkpoint, rows: Sequence[Example], size: S
     dataset = room.once(DATASET, lambda: list(rows))
     told = tuple(Demonstration(prompt=r.prompt, response=r.response) for r in dataset for _ in range(r.copies))
     bench = replace(run.bench, demonstrations=told)
-    student = room.once(CHECKPOINT, lambda: train_control(size.tokens, TrainingChoice(), start, room, bench))
+    student = room.once(CHECKPOINT, lambda: train_control(size.tokens, SFT(), start, room, bench))
     return exam(run, name, student)
 
 

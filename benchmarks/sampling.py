@@ -99,8 +99,9 @@ def prompts(number: int) -> tuple[str, ...]:
 def make_student(bout: Bout) -> None:
     """An untrained student: it writes as many tokens as it may, so that every contestant has the same work."""
     code = (
-        "import sys; from pathlib import Path; from loop.presets import read_preset; from loop.scratch import "
-        "build_student; texts = [(p, '#### 1') for p in sys.stdin.read().splitlines()]; "
+        "import sys; from pathlib import Path; from loop.presets import read_preset; "
+        "from loop.training.scratch import build_student; "
+        "texts = [(p, '#### 1') for p in sys.stdin.read().splitlines()]; "
         "build_student(read_preset('tiny').architecture, texts, Path(sys.argv[1]), seed=0)"
     )
     told = "\n".join(bout.prompts[:200])

@@ -24,9 +24,10 @@ from trl import SFTConfig, SFTTrainer
 from loop.jobs import TrainJob
 from loop.objective import Demonstration
 from loop.presets import read_preset
-from loop.scratch import build_student
 from loop.sources import read_rows
-from loop.trainer import load_trainable, tokenised, train
+from loop.training.scratch import build_student
+from loop.training.sft import sft
+from loop.training.student import load_trainable, tokenised
 
 DEMONSTRATIONS = Path(__file__).parents[1] / "examples" / "chain_sum" / "demonstrations.jsonl"
 
@@ -65,7 +66,7 @@ def make_job(folder: Path, steps: int) -> TrainJob:
 
 def ours(job: TrainJob) -> tuple[int, float]:
     began = time.perf_counter()
-    trained = train(job, lambda *_: None)
+    trained = sft(job, lambda *_: None)
     return trained.tokens, time.perf_counter() - began
 
 

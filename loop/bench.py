@@ -32,6 +32,11 @@ EMBED = "loop.embedding:embed"
 """Needs torch, and so a child of its own, whatever the student is."""
 
 
+TRAINERS = {"adopt": "student", "converge": "convergence", "sft": "sft"}
+"""What a trainer can do, and the module of loop/training/ that does it."""
+BEFORE_THE_LOOP = ("adopt", "converge")
+
+
 class Student(Record):
     """The model being improved, and how it is run and trained."""
 
@@ -184,14 +189,13 @@ class Bench:
         return self._do("loop.drawing:draw", order, room, stage)
 
     def train(self, room: Room, stage: Stage[Checkpoint], work: str, job: object) -> Trained:
-        """Have the trainer do `work` ("train", "converge" or "adopt") and count what it cost."""
-        module = "loop.convergence" if work == "converge" else "loop.trainer"
-        module = "loop.scripted" if self.student.engine == "scripted" else module
+        """Have a trainer do `work` (see `TRAINERS`) and count what it cost."""
+        module = "loop.scripted" if self.student.engine == "scripted" else f"loop.training.{TRAINERS[work]}"
         lost = self._lost_tokens(room)
         done = self._do(f"{module}:{work}", job, room, stage)
         trained: Trained = done.result
         self.count_training(room, stage, trained, lost, done.peak_bytes)
-        if trained.stopped and work == "train":
+        if trained.stopped and work not in BEFORE_THE_LOOP:
             raise BudgetSpent(trained.stopped)
         return trained
 

@@ -26,7 +26,7 @@ from typing import Any
 from loop.errors import LoopError, StageError
 from loop.records import Spent
 
-PRELOAD = ("loop.convergence", "agents.engines.transformers")
+PRELOAD = ("loop.training.convergence", "agents.engines.transformers")
 """Modules that the fork server imports once: torch, transformers, TRL and PEFT come with them."""
 
 Report = Callable[[float, float, str], None]

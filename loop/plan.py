@@ -18,6 +18,7 @@ from agents.briefs import (
 from agents.catalogue import CATALOGUE
 from agents.orchestrator import ModelOrchestrator
 from agents.replies import Diagnosis, Plan
+from agents.training import METHODS
 from agents.writers.recipes import RECIPES
 from loop.bench import Bench
 from loop.compute_match import cost_unit
@@ -81,6 +82,7 @@ def write_brief(
         documents=documents_brief(bench),
         solvers=solvers_of(bench),
         catalogue=offered(objective, bench),
+        methods=methods_of(objective),
     )
 
 
@@ -111,6 +113,12 @@ def offered(objective: Objective, bench: Bench) -> tuple[StrategyBrief, ...]:
     if not solvers_of(bench) or not (bench.extracts and bench.extracts.all):
         allowed.discard("agentic_self_instruct")
     return tuple(brief for name, brief in CATALOGUE.items() if name in allowed)
+
+
+def methods_of(objective: Objective) -> tuple[str, ...]:
+    """The training methods that the objective allows."""
+    fixed = objective.training.method
+    return tuple(METHODS) if fixed == "auto" else (fixed,)
 
 
 def solvers_of(bench: Bench) -> SolversBrief | None:

@@ -47,7 +47,7 @@ from loop.run import Run
 from loop.sample import draw_samples
 from loop.scorers import fit_scorers
 from loop.seek import seek_questions
-from loop.train import make_student, train_student
+from loop.train import Lessons, make_student, train_student
 from loop.vitals import signs_of_collapse
 from loop.write import write_pieces
 
@@ -111,7 +111,7 @@ def play_round(run: Run, number: int) -> Round:
     newest = [a.example for a in admissions if a.example]
     dataset = room.once(DATASET, lambda: mix(bench.demonstrations, earlier, newest, plan.mixture))
     start = best if plan.training.start == "best" else run.room("000").fetch(CHECKPOINT)
-    student = room.once(CHECKPOINT, lambda: train_student(dataset, plan.training, start, room, bench))
+    student = room.once(CHECKPOINT, lambda: train_student(Lessons(dataset), plan.training, start, room, bench))
     attempts = room.once(ATTEMPTS, lambda: sit_exam(bench.tasks.dev, student, room, bench))
     evaluation = room.once(EVALUATION, lambda: evaluate("dev", attempts, student, bench.judge, best_exam))
     now_best = student if evaluation.verdict and evaluation.verdict.keep else best

@@ -24,7 +24,7 @@ FEATURES = 64
 """Of a text: the shares of its words, by digest."""
 
 
-def train(job: TrainJob, report: Report) -> Trained:
+def sft(job: TrainJob, report: Report) -> Trained:
     """Add the rows to what the student at `job.start` has learnt. A row seen again teaches nothing."""
     start = Path(job.start) / MODEL_FILE
     seen = set(json.loads(start.read_text(encoding="utf-8"))["seen"]) if job.start else set()
@@ -40,7 +40,7 @@ def train(job: TrainJob, report: Report) -> Trained:
 
 def converge(job: ConvergeJob, report: Report) -> Trained:
     """The student of round 0: it has seen the demonstrations."""
-    return train(replace(job.train, start=""), report)
+    return sft(replace(job.train, start=""), report)
 
 
 def adopt(job: ConvergeJob, report: Report) -> Trained:

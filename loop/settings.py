@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from agents.catalogue import CATALOGUE
+from agents.training import METHODS
 from loop.cast import check_model
 from loop.sources import File, Names, Settings, Size, Source, Text, as_tuple, closest, mistake
 
@@ -114,12 +115,9 @@ class Training(Settings):
     @field_validator("method")
     @classmethod
     def _is_built(cls, method: str) -> str:
-        if method not in METHODS_BUILT:
-            raise mistake(f"is not available yet; write {' or '.join(METHODS_BUILT)}")
+        if method not in ("auto", *METHODS):
+            raise mistake(f"is not available yet; write {' or '.join(('auto', *METHODS))}")
         return method
-
-
-METHODS_BUILT = ("auto", "sft")
 
 
 class Critic(Settings):

@@ -6,11 +6,11 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from agents.replies import TrainingChoice
+from agents.training import SFT, TrainingChoice
 from loop.bench import Bench
 from loop.crew import NO_LIMITS
 from loop.files import as_json
@@ -25,23 +25,31 @@ TRAINING = "training.json"
 """How a checkpoint came to be, inside its folder."""
 
 
+@dataclass(frozen=True)
+class Lessons:
+    """What a round has to learn from; a method takes of it what it can use."""
+
+    dataset: Sequence[Example]
+
+
 def train_student(
-    dataset: Sequence[Example], choice: TrainingChoice, start: Checkpoint, room: Room, bench: Bench
+    lessons: Lessons, choice: TrainingChoice, start: Checkpoint, room: Room, bench: Bench
 ) -> Checkpoint:
-    """The checkpoint that comes of training on from `start` on the dataset."""
-    rows = tuple((row.prompt, row.response, row.copies) for row in dataset)
+    """The checkpoint that comes of training on from `start` by the plan's method."""
+    rows = tuple((row.prompt, row.response, row.copies) for row in lessons.dataset)
     limits = bench.meter.limits((room.name, CHECKPOINT.name), trains=True)
-    job = replace(_job(rows, room, bench), epochs=choice.epochs, limits=limits)
-    return _train_on(job, choice, start, room, bench)
+    job = _from(start, choice, replace(_job(rows, room, bench), epochs=choice.epochs, limits=limits), bench)
+    return _publish(room, Path(job.out), bench.train(room, CHECKPOINT, choice.method, job))
 
 
 def train_control(tokens: int, choice: TrainingChoice, start: Checkpoint, room: Room, bench: Bench) -> Checkpoint:
     """A stretch of the control: the demonstrations alone, for as many tokens as the loop's round, on its schedule.
 
-    Its cost was held back from the start, so no limit ends it.
+    Its cost was held back from the start, so no limit ends it. It is supervised, whatever the round's method was.
     """
-    job = replace(_job(_demonstrated(bench), room, bench), tokens=tokens)
-    return _train_on(job, choice, start, room, bench)
+    choice = choice if isinstance(choice, SFT) else SFT()
+    job = _from(start, choice, replace(_job(_demonstrated(bench), room, bench), tokens=tokens), bench)
+    return _publish(room, Path(job.out), bench.train(room, CHECKPOINT, choice.method, job))
 
 
 def make_student(room: Room, bench: Bench, **pace: int) -> Checkpoint:
@@ -97,19 +105,19 @@ def _job(rows: Rows, room: Room, bench: Bench) -> TrainJob:
     )
 
 
-def _train_on(job: TrainJob, choice: TrainingChoice, start: Checkpoint, room: Room, bench: Bench) -> Checkpoint:
+def _from(start: Checkpoint, choice: TrainingChoice, job: TrainJob, bench: Bench) -> TrainJob:
     rate = job.settings.learning_rate * choice.learning_rate_scale
     settings = job.settings.model_copy(update={"learning_rate": rate})
-    job = replace(job, start=str(bench.run / start.path), settings=settings)
-    return _publish(room, Path(job.out), bench.train(room, CHECKPOINT, "train", job))
+    return replace(job, start=str(bench.run / start.path), settings=settings)
 
 
 def _shelf(job: ConvergeJob) -> Path:
     """Where this very student is kept for other runs: known by everything that it depends on."""
     home = os.environ.get("LOOP_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "loop"
-    house = Path(__file__).parents[1]
-    rooms = ("loop/trainer", "loop/convergence", "loop/scratch", "agents/engines/transformers")
-    code = [(house / f"{room}.py").read_text(encoding="utf-8") for room in rooms]
+    trainers = Path(__file__).with_name("training")
+    engine = Path(__file__).parents[1] / "agents/engines/transformers.py"
+    rooms = ("student", "watch", "sft", "convergence", "scratch")
+    code = [path.read_text(encoding="utf-8") for path in (engine, *(trainers / f"{room}.py" for room in rooms))]
     versions = [version(package) for package in ("torch", "transformers", "trl", "peft")]
     job = replace(job, train=replace(job.train, out="", log="", limits=NO_LIMITS))
     shelf = Path(home) / "students" / digest(asdict(job), code, versions)

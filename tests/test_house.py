@@ -42,10 +42,12 @@ CHILDREN = {
     "agents.engines.local_child",
     "agents.engines.transformers",
     "agents.engines.vllm_child",
-    "loop.convergence",
+    "loop.training.convergence",
     "loop.embedding",
-    "loop.scratch",
-    "loop.trainer",
+    "loop.training.scratch",
+    "loop.training.sft",
+    "loop.training.student",
+    "loop.training.watch",
 }
 """Modules that run in child processes alone, and so may import what is heavy."""
 NOT_SAID = {"manager", "handler", "helper", "utils", "processor", "data", "info", "item"}

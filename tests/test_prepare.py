@@ -37,7 +37,7 @@ from loop.report import write_report
 from loop.room import SCORERS
 from loop.run import open_run
 from loop.scorers import fit_scorers
-from loop.scratch import build_student
+from loop.training.scratch import build_student
 
 MENU = "Home | About | Login"
 LESSON = "water moon tide sea pulls rises twice daily because gravity ocean orbit earth shore".split()

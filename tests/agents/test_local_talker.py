@@ -12,7 +12,7 @@ from agents.chat_template import user_opening
 from agents.engines.local import LocalTalker
 from agents.talk import Message, Question, Unreachable
 from loop.presets import read_preset
-from loop.scratch import build_student
+from loop.training.scratch import build_student
 
 
 @pytest.fixture(scope="module")

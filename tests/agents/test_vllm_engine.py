@@ -54,7 +54,7 @@ class Atelier:
         self.student = self._new("student")
         first = TrainJob("", self.student, tuple((p, r, 1) for p, r in ROWS[20:]), SETTINGS, "full", seed=0)
         converge = ConvergeJob(first, SHAPE, ROWS[:20], "####", 40, cycle=60, max_cycles=2)
-        self._run("loop.convergence:converge", converge)
+        self._run("loop.training.convergence:converge", converge)
         self.adapters = [self._adapt(number, answer) for number, answer in enumerate(("#### 7", "a b c"))]
 
     def draw(self, engine: str, job: SamplingJob) -> tuple[list[Sample], Drawn]:
@@ -68,7 +68,7 @@ class Atelier:
     def _adapt(self, number: int, answer: str) -> str:
         out = self._new(f"adapter-{number}")
         rows = tuple((p, answer, 1) for p, _ in ROWS)
-        self._run("loop.trainer:train", TrainJob(self.student, out, rows, SETTINGS, "lora", seed=number, epochs=3))
+        self._run("loop.training.sft:sft", TrainJob(self.student, out, rows, SETTINGS, "lora", seed=number, epochs=3))
         return out
 
     def _new(self, name: str) -> str:

@@ -20,7 +20,7 @@ from loop.errors import DamagedRunError, MissingError, StageError
 from loop.presets import Architecture
 from loop.quality import Buckets, Embedded, EmbedJob, bucket, ensemble, keeps, rounded, top_share
 from loop.quality_heads import RIDGES, Linear, fit_head, fit_linear, load_head, load_linear
-from loop.scratch import build_student
+from loop.training.scratch import build_student
 
 SHAPE = Architecture(hidden=64, layers=2, heads=2, kv_heads=1, head_size=32, mlp=128, positions=256)
 LESSON = "Water rises twice a day, since the moon pulls at the sea. Here is why: {}."

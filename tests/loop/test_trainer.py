@@ -45,7 +45,7 @@ def student(crew: Crew, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
         cycle=40,
         max_cycles=4,
     )
-    trained: Trained = crew.run("loop.convergence:converge", job, quiet, "converge").result
+    trained: Trained = crew.run("loop.training.convergence:converge", job, quiet, "converge").result
     return out, trained
 
 
@@ -67,21 +67,21 @@ def test_full_training_lowers_the_loss_and_counts_its_tokens(
     crew: Crew, student: tuple[Path, Trained], tmp_path: Path
 ) -> None:
     job = train_on(student[0], tmp_path / "out", log=str(tmp_path / "log.jsonl"), epochs=6)
-    trained: Trained = crew.run("loop.trainer:train", job, quiet, "full").result
+    trained: Trained = crew.run("loop.training.sft:sft", job, quiet, "full").result
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert log[-1]["loss"] < log[0]["loss"]
     again = replace(job, tokens=trained.tokens, out=str(tmp_path / "again"))
     (tmp_path / "again").mkdir()
-    matched: Trained = crew.run("loop.trainer:train", again, quiet, "matched").result
+    matched: Trained = crew.run("loop.training.sft:sft", again, quiet, "matched").result
     assert matched.tokens == pytest.approx(trained.tokens, rel=0.02), "a control is trained on as many tokens"
 
 
 def test_an_adapter_is_trained_and_gone_on_with(crew: Crew, student: tuple[Path, Trained], tmp_path: Path) -> None:
     job = train_on(student[0], tmp_path / "first", weights="lora")
-    first: Trained = crew.run("loop.trainer:train", job, quiet, "lora").result
+    first: Trained = crew.run("loop.training.sft:sft", job, quiet, "lora").result
     assert (tmp_path / "first" / "adapter_config.json").exists()
     further = train_on(tmp_path / "first", tmp_path / "second", weights="lora")
-    crew.run("loop.trainer:train", further, quiet, "lora-again")
+    crew.run("loop.training.sft:sft", further, quiet, "lora-again")
     weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("first", "second")]
     assert weights[0] != weights[1] and first.parameters > student[1].parameters
 
@@ -90,12 +90,12 @@ def test_a_limit_ends_training_and_a_lost_loss_fails_it(
     crew: Crew, student: tuple[Path, Trained], tmp_path: Path
 ) -> None:
     short = train_on(student[0], tmp_path / "short", limits=Limits(tokens=500), epochs=50)
-    trained: Trained = crew.run("loop.trainer:train", short, quiet, "short").result
+    trained: Trained = crew.run("loop.training.sft:sft", short, quiet, "short").result
     assert trained.stopped == "tokens" and 500 <= trained.tokens < 500 + 16 * 60
     wild = SETTINGS.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(StageError, match="lower the learning rate"):
         crew.run(
-            "loop.trainer:train", train_on(student[0], tmp_path / "wild", settings=wild, epochs=30), quiet, "wild"
+            "loop.training.sft:sft", train_on(student[0], tmp_path / "wild", settings=wild, epochs=30), quiet, "wild"
         )
 
 

@@ -20,7 +20,9 @@ from agents.engines import Request, SamplingJob
 from agents.engines.transformers import TransformersEngine
 from loop.crew import Report
 from loop.jobs import ConvergeJob, Trained, TrainJob
-from loop.trainer import Watch, adapter_of, arguments, load_trainable, save, tokenised
+from loop.training.sft import arguments
+from loop.training.student import adapter_of, load_trainable, save, tokenised
+from loop.training.watch import Watch
 from loop.verifiers import extract_answer
 
 
@@ -35,7 +37,7 @@ def converge(job: ConvergeJob, report: Report) -> Trained:
     """
     train_job = job.train
     if job.architecture is not None:
-        from loop.scratch import build_student
+        from loop.training.scratch import build_student
 
         texts = [(prompt, response) for prompt, response, _ in train_job.rows]
         build_student(job.architecture, texts, Path(train_job.out), train_job.seed)

@@ -109,6 +109,7 @@ ADMISSIONS = _rows("curate", "admissions.jsonl", Admission)
 DATASET = _rows("mix", "dataset.jsonl", Example)
 CHECKPOINT = Stage[Checkpoint]("train", "checkpoint", save=lambda *_: None, load=lambda _: None)  # type: ignore[arg-type, return-value]
 ATTEMPTS = _appended("sit the exam", "attempts.jsonl", Sample)
+AGAIN = _appended("sit again", "again.jsonl", Sample)
 EVALUATION = _record("evaluate", "evaluation.json", Evaluation)
 PROBE = _appended("probe", "probe.jsonl", Sample)
 DIAGNOSIS = _record("diagnose", "diagnosis.json", Diagnosis)

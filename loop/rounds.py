@@ -75,6 +75,16 @@ class Stratum(Record):
     """Of these, those whose answer is right."""
 
 
+class Noise(Record):
+    """The noise floor: how often outcomes change when one checkpoint sits the same problems a second time."""
+
+    n: int
+    """Problems sat twice, the second time with another seed and in another order."""
+    rose: int
+    """Wrong first, right again."""
+    fell: int
+
+
 class Round(Record):
     """One pass of the line, closed: a ledger line that stays, whatever came of it."""
 
@@ -95,6 +105,8 @@ class Round(Record):
     samples: tuple[Tally, ...] = ()
     probe: tuple[Tally, ...] = ()
     verdict: Verdict | None = None
+    noise: Noise | None = None
+    """Of round 0's checkpoint."""
     false_positive_rate: float | None = None
     """Of the admitted samples, the share whose working an independent check finds unsound."""
     answer_false_positive_rate: float | None = None

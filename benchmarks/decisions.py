@@ -103,12 +103,20 @@ class Played:
 
 
 def play(
-    rule: Rule, gains: Sequence[int], n: int, runs: int, seed: int, mean: float = 0.3, alike: float = 0.6
+    rule: Rule,
+    gains: Sequence[int],
+    n: int,
+    runs: int,
+    seed: int,
+    mean: float = 0.3,
+    alike: float = 0.6,
+    adds_up: bool = False,
 ) -> Played:
     """Simulate runs whose dev has n problems.
 
     Args: gains: by round, in points. mean: true ability of round 0's student. alike: correlation of the outcomes of
-    two students of one ability on one problem; a Beta distribution with a + b = 1/alike − 1 has it.
+    two students of one ability on one problem; a Beta distribution with a + b = 1/alike − 1 has it. adds_up: whether
+    gains of discarded rounds are there in the next, as their rows are.
     """
     luck = np.random.default_rng(seed)
     weight = 1 / alike - 1
@@ -123,8 +131,10 @@ def play(
     best = sit(ability)
     kept = np.zeros((runs, len(gains)), dtype=bool)
     excess = np.zeros(runs)
+    rise = np.zeros(runs)
     for t, gain in enumerate(gains):
-        new = sit(ability + gain / 100)
+        rise = gain / 100 + (rise if adds_up else 0.0)
+        new = sit(np.minimum(1.0, ability + rise))
         better, worse = (new & ~best).sum(axis=1), (best & ~new).sum(axis=1)
         levels = np.array([level_of(tuple(map(bool, row[:t]))) for row in kept])
         keep = p_of[better + worse, better] < levels
@@ -132,7 +142,8 @@ def play(
             excess[run] = _optimism(int(better[run]), int(worse[run]), float(levels[run]), n)
         kept[:, t] = keep
         best = np.where(keep[:, None], new, best)
-        ability = np.where(keep, ability + gain / 100, ability)
+        ability = np.where(keep, np.minimum(1.0, ability + rise), ability)
+        rise = np.where(keep, 0.0, rise)
     over = best.mean(axis=1) - ability
     return Played(
         kept=kept, gains=np.array(gains), reached=100 * float(ability.mean() - mean),
@@ -186,15 +197,27 @@ def shown(played: Played) -> str:
 
 def powers(sizes: Sequence[int], runs: int, seed: int) -> Table:
     """The rule of the loop: how often a gain is kept, and how much the best's score on dev flatters."""
-    table = Table(title="investing: rounds of one gain, 8 a run")
-    for name in ("dev", "gain", "kept first", "kept", "true gain reached", "dev too high by", "after correction"):
+    table = Table(title="investing: eight rounds of one gain, in points; reached: true gain of the last best")
+    names = (
+        "dev",
+        "gain",
+        "kept first",
+        "kept",
+        "reached",
+        "where gains add up",
+        "0.05 each",
+        "flattery",
+        "corrected",
+    )
+    for name in names:
         table.add_column(name, justify="right")
     for n in sizes:
         for gain in (0, 2, 4, 6, 8):
             played = play(level_after, (gain,) * 8, n, runs, seed)
-            first, every = played.kept[:, 0].mean(), played.kept.mean()
+            rivals = [play(r, (gain,) * 8, n, runs, seed, adds_up=True) for r in (level_after, RULES["0.05 each"])]
             table.add_row(
-                str(n), str(gain), f"{first:.1%}", f"{every:.1%}", f"{played.reached:.1f} of {8 * gain}",
+                str(n), str(gain), f"{played.kept[:, 0].mean():.1%}", f"{played.kept.mean():.1%}",
+                *(f"{p.reached:.1f} of {8 * gain}" for p in (played, *rivals)),
                 f"{played.optimism:+.2f}", f"{played.corrected:+.2f}",
             )  # fmt: skip
     return table

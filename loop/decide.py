@@ -42,9 +42,9 @@ def level_after(kept: Iterable[bool]) -> float:
     without a gain, and in a run without any gain one at most 5 % of the time, where each p holds whatever was decided
     before. Here a best that was unlucky on dev is met again and again: `python -m benchmarks.decisions` simulates
     that, and finds 2 % of such rounds kept and 3 % of such runs. Bonferroni's rule must know the number of rounds,
-    which a raised budget changes; it, levels fixed before, and LORD (Javanmard & Montanari 2018, arXiv 1603.09000) show
-    fewer gains there. The levels while nothing is kept are 0.0232, 0.0117, 0.0059, 0.0030 …, and 0.0232, 0.0465, 0.05,
-    0.05 … while all is.
+    which a raised budget changes; it, levels fixed before, and LORD (Javanmard & Montanari 2018, arXiv 1603.09000)
+    show fewer gains there. The levels while nothing is kept are 0.0232, 0.0117, 0.0059, 0.0030 …, and while all is
+    kept 0.0232, 0.0465, 0.05, 0.05 …
     """
     wealth = ALPHA * (1 - ALPHA)
     for was_kept in kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -116,3 +117,13 @@ class Round(Record):
     quality: tuple[SamplingQuality, ...] = ()
     """Of the samples for practice problems, those drawn with a hint apart; by sampler."""
     strata: tuple[Stratum, ...] = ()
+
+
+LOST = "lost"
+"""The ledger's fact: rounds that were kept and whose checkpoint is damaged."""
+
+
+def best_of(rounds: Sequence[Round], lost: Collection[int] = ()) -> Round | None:
+    """The last round that was kept and is not lost, or round 0; None before that is closed."""
+    kept = [r for r in rounds if r.status in ("kept", "start") and r.round not in lost]
+    return kept[-1] if kept else None

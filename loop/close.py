@@ -11,6 +11,7 @@ from agents.replies import Plan
 from loop.bench import Bench
 from loop.compute_match import set_up
 from loop.coverage import sampling_quality
+from loop.decide import in_words
 from loop.records import Admission, Cell, Checkpoint, Critique, Evaluation, Sample
 from loop.rounds import Round, SetUp
 from loop.vitals import is_practice, strata_of
@@ -49,7 +50,7 @@ def close_round(
     return Round(
         round=number,
         status="kept" if kept else "discarded",
-        reason="" if verdict is None else f"{verdict.better} better, {verdict.worse} worse, p = {verdict.p:.3g}",
+        reason="" if verdict is None else in_words(verdict),
         dev=evaluation.score,
         checkpoint=checkpoint,
         strategies=tuple(strategy.kind for strategy in judged.plan.strategies),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from loop.errors import DamagedCheckpointError
 from loop.evaluate import evaluate, sit_exam
 from loop.records import Checkpoint, Evaluation
 from loop.room import ATTEMPTS, CHECKPOINT, EVALUATION, PLAN, Room
-from loop.rounds import Round
+from loop.rounds import LOST, Round, best_of
 from loop.run import Run
 from loop.train import train_control
 
@@ -20,7 +21,8 @@ def play_control(run: Run) -> None:
         played = run.room(f"{closed.round:03}")
         if not played.has(CHECKPOINT):
             continue
-        room, start, tokens = run.room(f"control/{closed.round:03}"), student, played.fetch(CHECKPOINT).tokens
+        room, start = run.room(f"control/{closed.round:03}"), student
+        tokens = played.card(CHECKPOINT).detail["tokens"]  # the checkpoint itself may be damaged: nobody loads it
         choice = played.fetch(PLAN).training
         student = room.once(CHECKPOINT, partial(train_control, tokens, choice, start, room, bench))
         _examine(run, room, student, "dev")
@@ -28,8 +30,8 @@ def play_control(run: Run) -> None:
 
 def play_test(run: Run) -> None:
     """Open the sealed test: the best student, and beside it the control's best and the student of round 0."""
-    best = best_round(run)
-    for name, checkpoint in contestants(run).items():
+    students, best = contestants(run), best_round(run)
+    for name, checkpoint in students.items():
         _examine(run, run.room(f"test/{best.round:03}-{name}"), checkpoint, "test")
 
 
@@ -52,14 +54,33 @@ def control_rooms(run: Run) -> Iterator[Room]:
 
 
 def best_round(run: Run) -> Round:
-    """The last round that was kept, or round 0."""
-    return next(r for r in reversed(run.ledger.rounds()) if r.status in ("kept", "start"))
+    """The last round that was kept and is not lost, or round 0."""
+    best = best_of(run.ledger.rounds(), run.ledger.fact(LOST) or ())
+    assert best is not None, "round 0 is closed before any other begins"
+    return best
 
 
 def best_so_far(run: Run) -> tuple[Checkpoint, Evaluation]:
-    """The best checkpoint, verified, and how it did on dev."""
-    room = run.room(f"{best_round(run).round:03}")
-    return room.fetch(CHECKPOINT), room.fetch(EVALUATION)
+    """The best checkpoint, verified, and how it did on dev.
+
+    One that is damaged on the disk is given up for good, with a note: the run rolls back to the one kept before it,
+    and what its round added to the data stays.
+
+    Raises: DamagedRunError when that of round 0 is damaged, which every gain is measured from.
+    """
+    best = best_round(run)
+    room = run.room(f"{best.round:03}")
+    try:
+        return room.fetch(CHECKPOINT), room.fetch(EVALUATION)
+    except DamagedCheckpointError as error:
+        if best.round == 0:
+            raise
+        what = str(error).partition(";")[0]
+        lost = f"the student of round {best.round} is lost; the one kept before it is the best again ({what})"
+    run.ledger.event_once("rollback", lost)
+    run.screen.note(lost)
+    run.ledger.set_facts(**{LOST: [*(run.ledger.fact(LOST) or ()), best.round]})
+    return best_so_far(run)
 
 
 def _examine(run: Run, room: Room, student: Checkpoint, exam: str) -> Evaluation:

@@ -5,6 +5,7 @@ LoopError
 ├── MissingError       3    a model, an endpoint, a GPU or disk space is not there
 ├── StageError         4    a stage failed for good
 └── DamagedRunError    5    the run directory cannot be trusted
+    └── DamagedCheckpointError  5    nor one of its checkpoints, where no earlier one can take its place
 
 Every message is one line that names what is wrong and the mend.
 """
@@ -38,3 +39,7 @@ class DamagedRunError(LoopError):
     """A file of the run is missing or differs from what the ledger vouches for."""
 
     exit_code = 5
+
+
+class DamagedCheckpointError(DamagedRunError):
+    """A file of a checkpoint is missing or differs from its manifest."""

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from loop.bench import Bench, keyed
+from loop.decide import Bar, decide, noise_of, problems_again
 from loop.judging import Judge
 from loop.records import CellScore, Checkpoint, Evaluation, Problem, Sample
-from loop.room import ATTEMPTS, Room
+from loop.room import AGAIN, ATTEMPTS, Room
+from loop.rounds import Noise
 from loop.seats import Draw
-from loop.statistics import mcnemar, wilson
+from loop.statistics import wilson
 
 
 def sit_exam(problems: Sequence[Problem], student: Checkpoint, room: Room, bench: Bench) -> list[Sample]:
@@ -18,10 +20,26 @@ def sit_exam(problems: Sequence[Problem], student: Checkpoint, room: Room, bench
     return bench.draw(room, ATTEMPTS, [Draw(bench.student_of(student), keyed(problems))])
 
 
+def sit_again(problems: Sequence[Problem], student: Checkpoint, room: Room, bench: Bench) -> list[Sample]:
+    """The same student's greedy answers to a part of dev, with another seed and in another order."""
+    return bench.draw(room, AGAIN, [Draw(bench.student_of(student), keyed(problems_again(problems, bench.seed)))])
+
+
+def measure_noise(first: Evaluation, again: Sequence[Sample], judge: Judge) -> Noise:
+    """How many outcomes the second sitting changed."""
+    solved = {sample.problem.id for sample in again if judge.attempt(sample).correct}
+    return noise_of(first.solved, solved, {sample.problem.id for sample in again})
+
+
 def evaluate(
-    exam: str, samples: Sequence[Sample], student: Checkpoint, judge: Judge, best: Evaluation | None = None
+    exam: str,
+    samples: Sequence[Sample],
+    student: Checkpoint,
+    judge: Judge,
+    best: Evaluation | None = None,
+    bar: Bar | None = None,
 ) -> Evaluation:
-    """Scores by cell with 95 % intervals; against `best`, the verdict of the exact one-sided McNemar test."""
+    """Scores by cell with 95 % intervals; against `best`, whether it is shown to be better by the bar."""
     attempts = [judge.attempt(sample) for sample in samples]
     solved = sorted(a.problem.id for a in attempts if a.correct)
     sat = Counter(a.problem.cell for a in attempts)
@@ -38,5 +56,5 @@ def evaluate(
         solved=tuple(solved),
         unanswered=sum(not a.response.strip() for a in attempts),
         cut_off=sum(a.finish == "length" for a in attempts),
-        verdict=mcnemar(solved, best.solved) if best else None,
+        verdict=decide(solved, best.solved, len(attempts), bar) if best and bar else None,
     )

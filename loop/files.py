@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from loop.errors import DamagedRunError
+from loop.errors import DamagedCheckpointError, DamagedRunError
 from loop.failpoints import failpoint, is_armed
 
 R = TypeVar("R", bound=BaseModel)
@@ -136,15 +136,15 @@ def write_manifest(folder: Path) -> str:
 def verify_manifest(folder: Path, expected: str) -> None:
     """Check every file of the folder against its manifest, and the manifest against the ledger.
 
-    Raises: DamagedRunError, naming the first file that differs.
+    Raises: DamagedCheckpointError, naming the first file that differs.
     """
     mend = "restore it from a copy, or delete the run and start again"
     if not (folder / MANIFEST).is_file() or file_digest(folder / MANIFEST) != expected:
-        raise DamagedRunError(f"{folder / MANIFEST}: missing or changed; {mend}")
+        raise DamagedCheckpointError(f"{folder / MANIFEST}: missing or changed; {mend}")
     for name, entry in json.loads((folder / MANIFEST).read_text(encoding="utf-8")).items():
         path = folder / name
         if not path.is_file() or file_digest(path) != entry["sha256"]:
-            raise DamagedRunError(f"{path}: missing or changed; {mend}")
+            raise DamagedCheckpointError(f"{path}: missing or changed; {mend}")
 
 
 def publish_folder(temporary: Path, final: Path) -> str:

@@ -194,6 +194,12 @@ class Verdict(Record):
     """Problems that only the best so far solves."""
     p: float
     keep: bool
+    level: float = 0.05
+    """What p had to be below: see loop/decide.py."""
+    reads: int = 0
+    """Readings of dev up to this one; 0 where they did not count."""
+    floor: float = 0.0
+    """Problems that better − worse had to exceed: the noise floor."""
 
 
 class Evaluation(Record):

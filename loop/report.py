@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from agents.replies import Diagnosis, Plan
+from loop.decide import optimism
 from loop.figures import in_p, in_time, in_tokens
 from loop.files import write_atomic
 from loop.ledger import Ledger
@@ -99,6 +100,8 @@ def _page(source: Source) -> dict[str, Any]:
         "gains": [("on the sealed test", standing.gain("test")), ("on dev", standing.gain())],
         "claims": standing.status == "finished" and standing.best > 0,
         "best": next((r for r in standing.rounds if r.round == standing.best), None),
+        "noise": next((r.noise for r in standing.rounds if r.noise), None),
+        "flattery": _flattery(standing),
         "last_card": cards[-1] if cards else None,
         "launches": ledger.launches(),
         "total": total,
@@ -244,6 +247,12 @@ def _costs(standing: Standing) -> list[tuple[str, Spent]]:
         title = f"round {int(room)}" if room.isdigit() else f"the {room.partition('/')[0]}"
         titles[title] = titles.get(title, Spent()) + cost
     return list(titles.items())
+
+
+def _flattery(standing: Standing) -> float:
+    """By how much the best's score on dev is too high, since dev chose it."""
+    best = next((r for r in standing.rounds if r.round == standing.best), None)
+    return optimism(best.verdict, best.dev.n) if best and best.verdict and best.dev else 0.0
 
 
 def _control_tokens(source: Source) -> tuple[int, int] | None:

@@ -109,6 +109,7 @@ ADMISSIONS = _rows("curate", "admissions.jsonl", Admission)
 DATASET = _rows("mix", "dataset.jsonl", Example)
 CHECKPOINT = Stage[Checkpoint]("train", "checkpoint", save=lambda *_: None, load=lambda _: None)  # type: ignore[arg-type, return-value]
 ATTEMPTS = _appended("sit the exam", "attempts.jsonl", Sample)
+AGAIN = _appended("sit again", "again.jsonl", Sample)
 EVALUATION = _record("evaluate", "evaluation.json", Evaluation)
 PROBE = _appended("probe", "probe.jsonl", Sample)
 DIAGNOSIS = _record("diagnose", "diagnosis.json", Diagnosis)
@@ -182,10 +183,14 @@ class Room:
 
     def fetch(self, stage: Stage[T]) -> T:
         """The record of a stage that is known to be finished."""
+        return self._load(stage, self.folder / stage.file, self.card(stage))
+
+    def card(self, stage: Stage[Any]) -> Card:
+        """The card of a stage that is known to be finished."""
         card = self.ledger.card(self.name, stage.name)
         if card is None:
             raise DamagedRunError(f"{self.folder}: no finished {stage.name}; go on with `loop run` first")
-        return self._load(stage, self.folder / stage.file, card)
+        return card
 
     def spend(self, stage: Stage[Any], spent: Spent, engine_seconds: float = 0.0, peak_bytes: int = 0) -> None:
         """Set what a stage has cost so far; its seconds are added by `once`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -75,6 +76,16 @@ class Stratum(Record):
     """Of these, those whose answer is right."""
 
 
+class Noise(Record):
+    """The noise floor: how often outcomes change when one checkpoint sits the same problems a second time."""
+
+    n: int
+    """Problems sat twice, the second time with another seed and in another order."""
+    rose: int
+    """Wrong first, right again."""
+    fell: int
+
+
 class Round(Record):
     """One pass of the line, closed: a ledger line that stays, whatever came of it."""
 
@@ -95,6 +106,8 @@ class Round(Record):
     samples: tuple[Tally, ...] = ()
     probe: tuple[Tally, ...] = ()
     verdict: Verdict | None = None
+    noise: Noise | None = None
+    """Of round 0's checkpoint."""
     false_positive_rate: float | None = None
     """Of the admitted samples, the share whose working an independent check finds unsound."""
     answer_false_positive_rate: float | None = None
@@ -104,3 +117,13 @@ class Round(Record):
     quality: tuple[SamplingQuality, ...] = ()
     """Of the samples for practice problems, those drawn with a hint apart; by sampler."""
     strata: tuple[Stratum, ...] = ()
+
+
+LOST = "lost"
+"""The ledger's fact: rounds that were kept and whose checkpoint is damaged."""
+
+
+def best_of(rounds: Sequence[Round], lost: Collection[int] = ()) -> Round | None:
+    """The last round that was kept and is not lost, or round 0; None before that is closed."""
+    kept = [r for r in rounds if r.status in ("kept", "start") and r.round not in lost]
+    return kept[-1] if kept else None

@@ -13,10 +13,11 @@ from loop.close import Judged, close_round
 from loop.contest import best_round, best_so_far, play_control, play_test
 from loop.critique import calibrate_critics, criticise
 from loop.curate import admit, demonstration_row, mix
+from loop.decide import bar_of
 from loop.diagnose import diagnose, sit_probe, tally_probe
 from loop.earlier import Earlier, earlier_examples
 from loop.errors import LoopError, ObjectiveError, StageError
-from loop.evaluate import evaluate, sit_exam
+from loop.evaluate import evaluate, measure_noise, sit_again, sit_exam
 from loop.plan import make_plan, round_brief, write_brief
 from loop.prepare import annotate_extracts, prepare, with_prepared
 from loop.prepared import tally_prepared
@@ -24,6 +25,7 @@ from loop.records import Checkpoint
 from loop.repeats import Known
 from loop.room import (
     ADMISSIONS,
+    AGAIN,
     ANNOTATIONS,
     ATTEMPTS,
     CALIBRATIONS,
@@ -85,11 +87,13 @@ def play_round_zero(run: Run) -> Round:
     student = room.once(CHECKPOINT, lambda: make_student(room, bench))
     attempts = room.once(ATTEMPTS, lambda: sit_exam(bench.tasks.dev, student, room, bench))
     evaluation = room.once(EVALUATION, lambda: evaluate("dev", attempts, student, bench.judge))
+    again = room.once(AGAIN, lambda: sit_again(bench.tasks.dev, student, room, bench))
     probe = room.once(PROBE, lambda: sit_probe(student, Earlier(), room, bench))
     room.once(DIAGNOSIS, lambda: diagnose(probe, bench))
     closed = Round(
         round=0, status="start", dev=evaluation.score, checkpoint=student,
         dev_cells=evaluation.cells, probe=tally_probe(probe, bench.judge),
+        noise=measure_noise(evaluation, again, bench.judge),
     )  # fmt: skip
     return room.once(ROUND, lambda: closed)
 
@@ -113,7 +117,8 @@ def play_round(run: Run, number: int) -> Round:
     start = best if plan.training.start == "best" else run.room("000").fetch(CHECKPOINT)
     student = room.once(CHECKPOINT, lambda: train_student(Lessons(dataset), plan.training, start, room, bench))
     attempts = room.once(ATTEMPTS, lambda: sit_exam(bench.tasks.dev, student, room, bench))
-    evaluation = room.once(EVALUATION, lambda: evaluate("dev", attempts, student, bench.judge, best_exam))
+    bar = bar_of(run.ledger.rounds())
+    evaluation = room.once(EVALUATION, lambda: evaluate("dev", attempts, student, bench.judge, best_exam, bar))
     now_best = student if evaluation.verdict and evaluation.verdict.keep else best
     probe = room.once(PROBE, lambda: sit_probe(now_best, drawn, room, bench))
     room.once(DIAGNOSIS, lambda: diagnose(probe, bench))
@@ -134,6 +139,7 @@ def prepare_documents(plan: Plan, best: Checkpoint, room: Room, bench: Bench) ->
 
 def finish(run: Run, reason: str) -> None:
     """Train the control, open the test, and close the run; the ledger says which limit ended it."""
+    best_so_far(run)  # a damaged best is given up before the control is measured by it
     if run.objective.control:
         _steadily(run, "the control", lambda: play_control(run))
     _steadily(run, "the test", lambda: play_test(run))

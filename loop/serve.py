@@ -12,6 +12,7 @@ from agents.engines.vllm_settings import missing_vllm
 from loop.errors import MissingError
 from loop.files import verify_manifest
 from loop.ledger import Ledger
+from loop.rounds import LOST, best_of
 
 
 def serve(run: Path, host: str, port: int, say: Callable[[str], None]) -> None:
@@ -40,9 +41,8 @@ def best_student(run: Path) -> tuple[Path, int]:
     Raises: DamagedRunError, MissingError when there is no student yet or it is a scripted one.
     """
     ledger = Ledger.read(run / "run.db")
-    rounds = ledger.rounds()
+    best = best_of(ledger.rounds(), ledger.fact(LOST) or ())
     ledger.close()
-    best = next((r for r in reversed(rounds) if r.status in ("kept", "start") and r.checkpoint), None)
     if best is None or best.checkpoint is None:
         raise MissingError(f"{run}: no student yet; go on with `loop run` until round 0 is closed")
     folder = (run / best.checkpoint.path).resolve()

@@ -51,4 +51,4 @@ def mcnemar(new: Collection[str], old: Collection[str], level: float = 0.05) -> 
     better, worse = len(set(new) - set(old)), len(set(old) - set(new))
     n = better + worse
     p = sum(comb(n, k) for k in range(better, n + 1)) / 2**n
-    return Verdict(better=better, worse=worse, p=p, keep=p < level)
+    return Verdict(better=better, worse=worse, p=p, keep=p < level, level=level)

@@ -18,7 +18,7 @@ from loop.figures import as_ending, in_p, in_time, in_tokens, in_usd
 from loop.files import file_digest
 from loop.ledger import Ledger
 from loop.records import Evaluation, Score, Spent
-from loop.rounds import Round
+from loop.rounds import LOST, Round, best_of
 from loop.statistics import paired_gain
 
 STYLES = {"discarded": "dim", "failed": "red"}
@@ -54,12 +54,13 @@ class Standing:
     ended: str
     seconds: float
     events: Sequence[tuple[str, str, str]] = ()  # (time, kind, text), oldest first
+    lost: Sequence[int] = ()
 
     @property
     def best(self) -> int:
         """The round whose checkpoint is the best so far."""
-        kept = [r.round for r in self.rounds if r.status in ("kept", "start")]
-        return kept[-1] if kept else 0
+        best = best_of(self.rounds, self.lost)
+        return best.round if best else 0
 
     @property
     def under_way(self) -> str:
@@ -113,6 +114,7 @@ def read_standing(run: Path) -> Standing:
         ended=ledger.fact("ended") or "",
         seconds=sum(launch[2] for launch in launches),
         events=ledger.events(),
+        lost=ledger.fact(LOST) or (),
     )
 
 
@@ -139,7 +141,7 @@ def as_table(standing: Standing) -> Table:
     ]
     if room := standing.under_way:
         notes.append(f"round {int(room)} is not finished: {in_time(standing.spent[room].seconds)} so far")
-    for kind in ("handover", "critic", "router", "collapse"):
+    for kind in ("handover", "critic", "router", "collapse", "rollback"):
         told = list(dict.fromkeys(text for _, of, text in standing.events if of == kind))
         notes += [f"{kind}{f' ({len(told)})' * bool(told[1:])}: {told[-1]}"] if told else []
     table = plain_table(f"{standing.run}: {state}", *notes)

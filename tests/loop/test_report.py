@@ -20,6 +20,7 @@ from agents.briefs import PlanBrief
 from agents.engines.scripted import work_out
 from agents.replies import Diagnosis, Plan
 from loop.calibration import Calibration
+from loop.decide import optimism
 from loop.errors import DamagedRunError, StageError
 from loop.figures import in_p, in_time, in_tokens
 from loop.ledger import Ledger
@@ -218,6 +219,18 @@ def test_control_row_is_its_best_look(finished: Path, page: Page) -> None:
     looks = [json.loads(p.read_text()) for p in (finished / "control").glob("*/evaluation.json")]
     best = max(look["score"]["score"] for look in looks)
     assert page.rows["control"][2].strip() == f"{best:.3f}"
+
+
+def test_what_one_student_changes_by_itself_and_what_dev_flatters_is_told(finished: Path, page: Page) -> None:
+    rounds = Ledger.read(finished / "run.db").rounds()
+    noise, best = rounds[0].noise, next(r for r in reversed(rounds) if r.status in ("start", "kept"))
+    assert noise and best.verdict and best.dev
+    assert f"sat {noise.n} problems of dev a second time" in page.told("noise")
+    assert f": {noise.rose + noise.fell} outcomes changed, {noise.rose} for the better" in page.told("noise")
+    flattery = 100 * optimism(best.verdict, best.dev.n)
+    assert flattery > 0 and f"by about {flattery:.1f} points" in page.told("flattery")
+    for closed in (r for r in rounds if r.verdict):
+        assert f"where less than {closed.verdict.level:.3f} is asked" in page.told(f"plan-of-{closed.round}")
 
 
 def test_claim_is_the_paired_gain_over_the_better_rival(finished: Path, page: Page) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agents.engines import EngineError
@@ -12,6 +12,7 @@ from agents.engines.vllm_settings import missing_vllm
 from loop.errors import MissingError
 from loop.files import verify_manifest
 from loop.ledger import Ledger
+from loop.rounds import Round
 
 
 def serve(run: Path, host: str, port: int, say: Callable[[str], None]) -> None:
@@ -42,13 +43,18 @@ def best_student(run: Path) -> tuple[Path, int]:
     ledger = Ledger.read(run / "run.db")
     rounds = ledger.rounds()
     ledger.close()
+    return best_of(run, rounds)
+
+
+def best_of(run: Path, rounds: Sequence[Round]) -> tuple[Path, int]:
+    """The same, among these rounds of the run."""
     best = next((r for r in reversed(rounds) if r.status in ("kept", "start") and r.checkpoint), None)
     if best is None or best.checkpoint is None:
         raise MissingError(f"{run}: no student yet; go on with `loop run` until round 0 is closed")
     folder = (run / best.checkpoint.path).resolve()
     verify_manifest(folder, best.checkpoint.manifest)
     if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
-        raise MissingError(f"{folder}: no model that vllm could serve; a scripted student is only for tests")
+        raise MissingError(f"{folder}: holds no model; a scripted student is only for tests")
     return folder, best.round
 
 

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from agents.engines import EngineError
+from agents.engines.vllm_settings import read_adapter
 from loop.cards import Story, dataset_card, model_card
 from loop.crew import Crew
 from loop.errors import DamagedRunError, MissingError, ObjectiveError
@@ -48,11 +50,14 @@ def export(run: Path, folder: Path, say: Callable[[str], None], hub: Hub | None 
         hub.check()
     story = read_story(run, hub.repository if hub else "")
     student, _ = best_of(run, story.standing.rounds)
+    base = _base(run, student, story)
     temporary = folder.with_name(f".{folder.name}.export")
     try:
         shutil.rmtree(temporary, ignore_errors=True)  # of an export that died
         make_folder(temporary)
-        model = _write(story, student, temporary, run)
+        model = _write(
+            story, ExportJob(str(student), str(temporary / "model"), story.max_new_tokens, base), temporary, run
+        )
         write_manifest(temporary)
         temporary.rename(folder)
         fsync_folder(folder.parent)
@@ -117,9 +122,20 @@ def _longest(taught: list[Taught]) -> int:
     return tokens_of_an_answer(max(shown, default=1024))
 
 
-def _write(story: Story, student: Path, out: Path, run: Path) -> Exported:
+def _base(run: Path, student: Path, story: Story) -> str:
+    """The model that an adapter belongs to where that is round 0's, verified, wherever the run is now; else ""."""
+    try:
+        adapter = read_adapter(str(student))
+    except EngineError as error:
+        raise MissingError(str(error)) from error
+    start = story.standing.rounds[0].checkpoint
+    if adapter is None or start is None or not adapter["base_model_name_or_path"].endswith(f"/{start.path}"):
+        return ""
+    return str(best_of(run, story.standing.rounds[:1])[0])
+
+
+def _write(story: Story, job: ExportJob, out: Path, run: Path) -> Exported:
     """Model, rows and cards."""
-    job = ExportJob(str(student), str(out / "model"), story.max_new_tokens)
     crew = Crew(run / "logs", lambda: None)
     crew.warm(PRELOAD)
     model: Exported = crew.run("loop.exporter:export_model", job, lambda *_: None, "export").result

@@ -33,7 +33,7 @@ def export_model(job: ExportJob, report: Report) -> Exported:
     report(0, 1, "loading")
     is_adapter = (Path(job.checkpoint) / ADAPTER).is_file()
     try:
-        model = _merged(job.checkpoint) if is_adapter else _load(job.checkpoint)
+        model = _merged(job) if is_adapter else _load(job.checkpoint)
         tokenizer = AutoTokenizer.from_pretrained(job.checkpoint, padding_side="left")
         has_template = bool(tokenizer.chat_template)
         _complete(tokenizer)
@@ -51,11 +51,11 @@ def _load(name: str) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(name, dtype="auto")
 
 
-def _merged(folder: str) -> PreTrainedModel:
+def _merged(job: ExportJob) -> PreTrainedModel:
     """The base with the adapter in its weights: summed in float32, then rounded once, to the base's precision."""
-    base = _load(PeftConfig.from_pretrained(folder).base_model_name_or_path)
+    base = _load(job.base or PeftConfig.from_pretrained(job.checkpoint).base_model_name_or_path)
     stored = base.dtype
-    whole = PeftModel.from_pretrained(base.to(torch.float32), folder).merge_and_unload(safe_merge=True)
+    whole = PeftModel.from_pretrained(base.to(torch.float32), job.checkpoint).merge_and_unload(safe_merge=True)
     return whole.to(stored)
 
 

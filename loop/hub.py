@@ -33,7 +33,9 @@ class Hub:
         from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
         if not _token():
-            raise MissingError(f"--push: {VARIABLE} is not set; put a token there that may write to {self.repository}")
+            raise MissingError(
+                f"--push: {VARIABLE} is not set; put a token there that may write to {self.repository}"
+            )
         for kind in KINDS:
             with _refusals(self.repository):
                 try:

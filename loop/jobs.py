@@ -51,6 +51,8 @@ class ExportJob:
     """A folder, made where it is not there."""
     max_new_tokens: int
     """Of an answer, as the student was examined."""
+    base: str = ""
+    """The model that an adapter is merged into; "" takes the one that it names."""
 
 
 @dataclass(frozen=True)

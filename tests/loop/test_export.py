@@ -46,7 +46,7 @@ tasks:
     - {{source: problems.jsonl, verifier: numeric}}
   dev: {{from: practice, size: 20}}
   test: {{from: practice, size: 10}}
-budget: {{rounds: 2}}
+budget: {{rounds: 1}}
 control: false
 training: {{weights: lora}}
 cast: {{sampler: {{model: small, endpoint: "{url}/v1", prices: {{input: 1, output: 1}}}}}}
@@ -105,7 +105,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     with FaultServer(say=lambda *_: "#### 7") as server:
         (folder / "OBJECTIVE.md").write_text(OBJECTIVE.format(url=server.url), encoding="utf-8")
         run = open_run(read_objective(folder / "OBJECTIVE.md"), folder / "run", Quiet())
-        settings = TrainSettings(learning_rate=1e-2, rows_per_step=8, epochs=10, samples=60, lora_rank=8)
+        settings = TrainSettings(learning_rate=3e-3, rows_per_step=8, epochs=6, samples=2000, lora_rank=8)
         student = run.bench.student.model_copy(update={"settings": settings, "max_new_tokens": 16})
         run = replace(run, bench=replace(run.bench, student=student))
         play_round_zero(run)
@@ -116,13 +116,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 
 def make_base(folder: Path, crew: Crew) -> None:
-    """A model that says 6 to everything, trained whole in a child, with a licence in its card."""
+    """A model that says 6 to everything, and has heard of 7; trained whole in a child, with a licence in its card."""
     from loop.scratch import build_student
 
     build_student(SHAPE, [(prompt(n), "#### 6") for n in range(10, 40)], folder, seed=0)
-    taught = tuple((prompt(n), "#### 6", 1) for n in range(20, 84))
-    settings = TrainSettings(learning_rate=3e-3, rows_per_step=16)
-    job = TrainJob(str(folder), str(folder), taught, settings, "full", seed=0, epochs=10)
+    taught = tuple((prompt(n), f"#### {6 if n % 3 else 7}", 1) for n in range(20, 84))
+    settings = TrainSettings(learning_rate=5e-3, rows_per_step=16)
+    job = TrainJob(str(folder), str(folder), taught, settings, "full", seed=0, epochs=12)
     crew.run("loop.trainer:train", job, lambda *_: None, "base")
     (folder / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# Base\n", encoding="utf-8")
 

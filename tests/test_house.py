@@ -44,6 +44,7 @@ CHILDREN = {
     "agents.engines.vllm_child",
     "loop.convergence",
     "loop.embedding",
+    "loop.exporter",
     "loop.scratch",
     "loop.trainer",
 }

@@ -6,33 +6,29 @@ import base64
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
-import yaml
 from fault_server import FaultServer
 from launches import DIED, ROOT
 from scripted import Scripted
 
 from agents.engines import Request, SamplingJob
-from loop.cards import Story, dataset_card, fenced, model_card, plain
+from loop.cards import dataset_card, fenced, model_card, plain
 from loop.crew import Crew
 from loop.errors import DamagedRunError, MissingError, ObjectiveError
 from loop.export import export, read_story
 from loop.jobs import Exported, ExportJob, TrainJob
 from loop.objective import read_objective
 from loop.presets import Architecture, TrainSettings
-from loop.room import CHECKPOINT, DATASET
-from loop.run import Run, open_run
+from loop.run import open_run
 from loop.runner import go, play_round_zero
 from loop.status import as_json
 
@@ -299,27 +295,125 @@ def test_nothing_is_lost_and_nothing_damaged_goes_out(home: Home, tmp_path: Path
         export(home.run, kept / "thesis.md" / "out", silent)
     run = tmp_path / "run"
     shutil.copytree(home.run, run)
-    best = read_story(run).standing.best
-    for name in (f"rounds/{best:03}/checkpoint/adapter_model.safetensors", "OBJECTIVE.md", "settings.json",
-                 f"rounds/{best:03}/dataset.jsonl"):  # fmt: skip
+    best = f"rounds/{read_story(run).standing.best:03}"
+    for name, old, new in (
+        (f"{best}/checkpoint/adapter_model.safetensors", b"lora", b"lore"),
+        ("rounds/000/checkpoint/model.safetensors", b"mlp", b"plm"),  # what the adapter is merged into
+        (f"{best}/dataset.jsonl", b"7", b"8"),
+        ("OBJECTIVE.md", b"Always", b"Mostly"),
+        ("settings.json", b"base", b"bass"),
+    ):
         good = (run / name).read_bytes()
-        (run / name).write_bytes(good.replace(b"e", b"i", 1))
+        (run / name).write_bytes(good.replace(old, new, 1))
         with pytest.raises(DamagedRunError, match="restore it"):
             export(run, tmp_path / "out", silent)
         (run / name).write_bytes(good)
     assert {path.name for path in tmp_path.iterdir()} == {"mine", "run"}
 
 
-def test_killed_in_the_middle_it_leaves_no_half_of_a_folder(home: Home, tmp_path: Path) -> None:
+class Hub(ThreadingHTTPServer):
+    """A hub of models and data sets on loopback that keeps what it is sent."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Visit)
+        self.made: list[dict[str, Any]] = []
+        self.files: dict[str, bytes] = {}
+        self.known: dict[str, bool] = {"models/anna/known": False}
+        """Whether a repository is private, by its place."""
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Visit(BaseHTTPRequestHandler):
+    server: Hub
+
+    def log_message(self, *_: object) -> None: ...
+
+    def do_GET(self) -> None:
+        place = self.path.removeprefix("/api/")
+        if self.headers["Authorization"] != f"Bearer {TOKEN}":
+            self.answer(401, {"error": f"no: {self.headers['Authorization']}"})
+        elif place in self.server.known:
+            self.answer(200, {"id": place.partition("/")[2], "private": self.server.known[place]})
+        else:
+            self.answer(404, {"error": "Repository not found"}, "RepoNotFound")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/api/repos/create":
+            self.server.made.append(json.loads(body))
+            self.answer(200, {"url": f"{self.server.url}/anna/sums"})
+        elif "/preupload/" in self.path:
+            asked = [file["path"] for file in json.loads(body)["files"]]
+            self.answer(200, {"files": [{"path": p, "uploadMode": "regular", "shouldIgnore": False} for p in asked]})
+        elif "/commit/" in self.path:
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    kind, told = self.path.split("/")[2], line["value"]
+                    self.server.files[f"{kind}/{told['path']}"] = base64.b64decode(told["content"])
+            done = {"success": True, "commitOid": "0" * 40, "commitUrl": f"{self.server.url}/anna/sums/commit/0"}
+            self.answer(200, done)
+        else:
+            self.answer(200, {"errors": [], "warnings": []})
+
+    def answer(self, status: int, said: dict[str, Any], error: str = "") -> None:
+        text = json.dumps(said).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        if error:
+            self.send_header("X-Error-Code", error)
+        self.end_headers()
+        self.wfile.write(text)
+
+
+def test_killed_in_the_middle_it_leaves_no_half_of_a_folder_and_the_next_is_pushed(
+    home: Home, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     out.mkdir()  # an empty one is taken
     ended = command(home, out, LOOP_FAILPOINT="5")
     assert ended.returncode == DIED and not any(out.iterdir())
     assert (tmp_path / ".out.export" / "model" / "model.safetensors").exists(), "it had come this far"
-    ended = command(home, out)
+    with Hub() as hub:
+        ended = command(home, out, "--push", "anna/sums", HF_ENDPOINT=hub.url, HF_TOKEN=TOKEN)
     assert (ended.returncode, ended.stderr) == (0, ""), ended
     assert "its adapter merged" in ended.stdout and not (tmp_path / ".out.export").exists()
-    assert json.loads((out / "manifest.json").read_text()).keys() >= {"model/README.md", "dataset/train.jsonl"}
+    kept = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert json.loads(kept.pop("manifest.json")).keys() == kept.keys()
+    assert hub.files == {f"{name.replace('/', 's/', 1)}": content for name, content in kept.items()}
+    assert [made.get("type", "model") for made in hub.made] == ["model", "dataset"]
+    assert {made["visibility"] for made in hub.made} == {"private"}
+    assert b"datasets: anna/sums" in kept["model/README.md"] and "pushed, private" in ended.stdout
+    logs = "".join(path.read_text() for path in (home.run / "logs").iterdir())
+    assert TOKEN not in ended.stdout + logs and not any(TOKEN.encode() in content for content in kept.values())
+
+
+def test_what_may_not_be_pushed_is_told_before_any_work(home: Home, tmp_path: Path) -> None:
+    with Hub() as hub:
+        for flags, more, code, words in (
+            (["--push", "anna/known"], {"HF_TOKEN": TOKEN}, 2, "is there and public; add --public"),
+            (["--push", "anna//x"], {"HF_TOKEN": TOKEN}, 2, "is no id of a hub"),
+            (["--push", "anna/sums"], {"HF_TOKEN": "hf_wrong"}, 3, "--push: anna/sums: "),
+            (["--push", "anna/sums"], {}, 3, "HF_TOKEN is not set"),
+            (["--public"], {}, 2, "add --push"),
+        ):
+            ended = command(home, tmp_path / "out", *flags, HF_ENDPOINT=hub.url, **more)
+            assert ended.returncode == code and words in ended.stderr, ended
+            assert len(ended.stderr.splitlines()) == 1 and "hf_wrong" not in ended.stderr + ended.stdout, ended
+    assert not any(tmp_path.iterdir())
 
 
 def command(home: Home, out: Path, *flags: str, **more: str) -> subprocess.CompletedProcess[str]:

@@ -45,11 +45,16 @@ class Story:
     """Where model and data set go on the hub, or ""."""
 
     @property
+    def trained(self) -> list[int]:
+        """The rounds in which the exported rows were learnt."""
+        return sorted({number for row in self.taught for number in row.trained})
+
+    @property
     def what(self) -> str:
         """What is exported, in a sentence or two."""
         best, later = self.standing.best, len(self.standing.rounds) - 1
         if best:
-            return f"The student of round {best} of a run of Loop, the best that its {later} rounds have shown."
+            return f"The student of round {best} of a run of Loop, the best of its rounds 0 to {later}."
         none = "no round was played yet" if not later else "no later round was shown to be better"
         return f"The student of round 0 of a run of Loop, as it was before the loop: {none}."
 
@@ -87,6 +92,7 @@ def model_card(story: Story, model: Exported) -> str:
                 task_type="text-generation",
                 dataset_type="loop-objective",
                 dataset_name=f"{story.name}, {row.exam}",
+                dataset_split=row.exam.split()[-1],  # or both would be told as results of one exam
                 metric_type="accuracy",
                 metric_value=round(row.best.score, 4),
                 metric_name=f"greedy accuracy, 95 %: {row.best.low:.3f} to {row.best.high:.3f}, n = {row.n}",
@@ -133,7 +139,7 @@ def _render(name: str, story: Story, **values: Any) -> str:
         "plain": plain, "fenced": fenced, "score": _shown, "tokens": in_tokens, "usd": in_usd, "clock": in_time,
     }  # fmt: skip
     return environment.get_template(name).render(
-        name=story.name, what=story.what, standing=story.standing, line=story.line, rows=len(story.taught),
+        name=story.name, what=story.what, standing=story.standing, trained=story.trained, rows=len(story.taught),
         prose=story.prose, ingredients=story.ingredients, seed=story.seed, versions=story.versions, **values,
     )  # fmt: skip
 

@@ -38,6 +38,7 @@ def export_model(job: ExportJob, report: Report) -> Exported:
         has_template = bool(tokenizer.chat_template)
         _complete(tokenizer)
         model.generation_config = _greedily(model, tokenizer, job.max_new_tokens)
+        model.config.use_cache = True  # the trainer turns it off, and answers would be written ever more slowly
         report(0, 1, "writing")
         model.save_pretrained(job.out)
         tokenizer.save_pretrained(job.out)
@@ -60,12 +61,11 @@ def _merged(job: ExportJob) -> PreTrainedModel:
 
 
 def _complete(tokenizer: PreTrainedTokenizerBase) -> None:
-    """What a stranger needs of the tokenizer: a pad token, a chat template, and no inputs but those of a decoder."""
+    """What a stranger needs of the tokenizer: a pad token and a chat template."""
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if not tokenizer.chat_template:
         tokenizer.chat_template = CHAT_TEMPLATE
-    tokenizer.model_input_names = ["input_ids", "attention_mask"]
 
 
 def _greedily(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, most: int) -> GenerationConfig:

@@ -155,6 +155,7 @@ def test_the_adapter_is_merged_and_a_stranger_gets_the_same_answers(home: Home) 
     assert tokenizer.batch_decode(written, skip_special_tokens=True) == known[:4]
     settings = json.loads((home.run / "settings.json").read_text())
     told = model.generation_config
+    assert model.config.use_cache is True
     assert told.do_sample is False and told.max_new_tokens == settings["max_new_tokens"]
     assert (told.eos_token_id, told.pad_token_id) == (tokenizer.eos_token_id, tokenizer.pad_token_id)
     assert str(home.folder) not in "".join(p.read_text() for p in folder.glob("*.json")), "no path of this machine"
@@ -237,7 +238,8 @@ def test_cards_tell_what_went_in(home: Home) -> None:
 
     card = ModelCard.load(home.late / "model" / "README.md")
     assert card.data.license is None and card.data.base_model is None, "of a folder nobody else knows"
-    assert [result.metric_type for result in card.data.eval_results] == ["accuracy", "accuracy"]
+    exams = [(result.dataset_name, result.metric_value) for result in card.data.eval_results]
+    assert exams == [("run, sealed test", 1.0), ("run, dev", 1.0)]
     assert "| student | base | cc-by-4.0 |" in card.text and "| sampler | small | not stated |" in card.text
     digest = read_story(home.run).ingredients[-1].digest
     assert f"| practice | problems.jsonl | not stated | {digest} |" in card.text and len(digest) == 64
@@ -268,9 +270,11 @@ def test_numbers_are_those_of_the_ledger(tmp_path: Path) -> None:
     best, start = told["rounds"][told["best_round"]], told["rounds"][0]
     wanted = [f"{s['score']:.3f} ({s['low']:.3f} to {s['high']:.3f})" for s in (best["dev"], start["dev"])]
     assert f"| dev | 40 | {wanted[0]} | {wanted[1]} | {told['control']['dev']['score']:.3f} (" in model.text
-    assert [r.metric_value for r in model.data.eval_results] == [best["test"]["score"], best["dev"]["score"]] or [
-        round(best[exam]["score"], 4) for exam in ("test", "dev")
-    ] == [r.metric_value for r in model.data.eval_results]
+    known = [
+        (f"my: run, {name}", round(best[exam]["score"], 4))
+        for name, exam in (("sealed test", "test"), ("dev", "dev"))
+    ]
+    assert [(r.dataset_name, r.metric_value) for r in model.data.eval_results] == known
     tokens = sum(row["spent"]["tokens_trained"] for row in told["rounds"])
     assert tokens and "no control" not in model.text and model.text.count("\n# ") == 1 + evil.count("# Sums")
     rows = dataset_card(story, "train.jsonl")

@@ -92,7 +92,7 @@ def read_story(run: Path, repository: str = "") -> Story:
         name=run.resolve().name, standing=standing, prose=prose,
         ingredients=ingredients(settings, signature["files"]), base=base_model(settings), line=line, taught=taught,
         demonstrated=settings["objective"]["demonstrations"] is not None, seed=settings["objective"]["seed"],
-        versions=settings["versions"], max_new_tokens=settings.get("max_new_tokens") or _longest(taught),
+        versions=settings.get("versions", {}), max_new_tokens=settings.get("max_new_tokens") or _longest(taught),
         repository=repository,
     )  # fmt: skip
 

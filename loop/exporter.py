@@ -1,5 +1,6 @@
-"""The exporter: a checkpoint as a model folder for others, adapters merged. Import it only in a child process: it
-brings torch.
+"""The exporter: a checkpoint as a model folder for others, adapters merged.
+
+Import it only in a child process: it brings torch.
 """
 
 from __future__ import annotations

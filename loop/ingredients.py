@@ -52,7 +52,7 @@ def base_model(settings: Mapping[str, Any]) -> str:
     """The hub id of the model that the student was; "" of a scratch student, a folder, or a name that may be one."""
     name: str = settings["objective"]["student"]
     known = name.partition("/")[0] not in ("scratch", "scripted") and name not in settings.get("folders", {})
-    return name if known and model_folder(name, Path("/nowhere")) else ""
+    return name if known and not Path(name).is_absolute() and _folder(name, {}) else ""
 
 
 def shown(name: str) -> str:
@@ -113,8 +113,13 @@ def _part(name: str, objective: Mapping[str, Any]) -> str:
 
 
 def _folder(name: str, folders: Mapping[str, str]) -> Path | None:
-    """Where a model is on this machine; None where it is not."""
-    return Path(folders[name]) if name in folders else model_folder(name, Path("/nowhere"))
+    """Where a model is on this machine; None where it is not, or its name can be none of the hub."""
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(folders[name]) if name in folders else model_folder(name, Path("/nowhere"))
+    except HFValidationError:
+        return None
 
 
 def _card(folder: Path) -> dict[str, Any]:

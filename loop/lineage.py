@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from loop.ingredients import shown
 from loop.records import Example, Record
 from loop.room import DATASET, PLAN, SAMPLES, Room
 from loop.rounds import Round
@@ -92,7 +93,7 @@ def _taught(row: Example, mixes: dict[int, int], samplers: dict[str, str]) -> Ta
         prompt=row.prompt,
         response=row.response,
         origin=row.origin,
-        sampler=samplers.get(row.origin, ""),
+        sampler=shown(samplers.get(row.origin, "")),
         strategy=row.strategy,
         round=row.round,
         skill=row.skill,

@@ -21,13 +21,17 @@ from launches import DIED, ROOT
 from scripted import Scripted
 
 from agents.engines import Request, SamplingJob
+from agents.replies import Plan
 from loop.cards import dataset_card, fenced, model_card, plain
 from loop.crew import Crew
 from loop.errors import DamagedRunError, MissingError, ObjectiveError
 from loop.export import export, read_story
+from loop.ingredients import licence_of, shown
 from loop.jobs import Exported, ExportJob, TrainJob
+from loop.lineage import lineage
 from loop.objective import read_objective
 from loop.presets import Architecture, TrainSettings
+from loop.rounds import Round
 from loop.run import open_run
 from loop.runner import go, play_round_zero
 from loop.status import as_json
@@ -218,6 +222,36 @@ def test_the_rows_of_the_lineage_are_read_by_datasets(home: Home, tmp_path: Path
         taught = {row.id: row.copies[row.trained.index(number)] for row in story.taught if number in row.trained}
         assert taught == {row["id"]: row["copies"] for row in mix}
     assert {row.sampler for row in story.taught} == {"small"} and all(row.strategy for row in story.taught)
+
+
+class Planned:
+    """A round's room of which only the plan is asked for."""
+
+    def __init__(self, start: str) -> None:
+        self.plan = Plan.model_validate({"hypothesis": "h", "strategies": [], "training": {"start": start}})
+
+    def fetch(self, _: object) -> Plan:
+        return self.plan
+
+
+@pytest.mark.parametrize(("starts", "line"), [("best best best", (0, 1, 3)), ("best best base", (0, 3))])
+def test_the_lineage_leaves_out_what_was_discarded_and_what_was_not_started_from(
+    starts: str, line: tuple[int, ...]
+) -> None:
+    rooms = {f"{number:03}": Planned(start) for number, start in enumerate(starts.split(), 1)}
+    rounds = [Round(round=n, status=s) for n, s in enumerate(("start", "kept", "discarded", "kept", "failed"))]
+    assert lineage(rounds, 3, rooms.__getitem__) == line  # type: ignore[arg-type]
+
+
+def test_a_name_that_others_read_holds_no_path_and_a_licence_is_one_line(tmp_path: Path) -> None:
+    assert [shown(name) for name in ("/home/anna/m", "../m", "~/m", "models/m", "org/m")] == [
+        "m", "m", "m", "models/m", "org/m",
+    ]  # fmt: skip
+    assert licence_of(None) == licence_of(tmp_path) == "not stated"
+    (tmp_path / "config.json").write_text('{"license": "mit"}')
+    for card, told in (("no card", "mit"), ("---\n: [\n---\n", "mit"), ("---\nlicense: [a, b]\n---\n# x", "a")):
+        (tmp_path / "README.md").write_text(card)
+        assert licence_of(tmp_path) == told
 
 
 def lists(row: Any) -> dict[str, list[int]]:

@@ -1,4 +1,4 @@
-"""The command line: loop run, check, status, report, evolve, serve, new."""
+"""The command line: loop run, check, status, report, export, evolve, serve, new."""
 
 from __future__ import annotations
 
@@ -96,6 +96,22 @@ def report(run: RunFolder) -> None:
     from loop.report import write_report
 
     typer.echo(write_report(run))
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    push: Annotated[str | None, typer.Option("--push", help="An id on a hub; the token is in HF_TOKEN.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="Let others see what is pushed.")] = False,
+) -> None:
+    """The best student as a model folder with a card, and the rows that it was trained on."""
+    from loop.export import export
+    from loop.hub import Hub
+
+    if public and not push:
+        raise ObjectiveError("--public: says how to push; add --push NAME/STUDENT, or leave it out")
+    export(run, folder, typer.echo, Hub(push, public) if push else None)
 
 
 @app.command()

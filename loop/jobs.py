@@ -43,6 +43,32 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class ExportJob:
+    """Write a checkpoint as a model folder that needs nothing of the run."""
+
+    checkpoint: str
+    out: str
+    """A folder, made where it is not there."""
+    max_new_tokens: int
+    """Of an answer, as the student was examined."""
+    base: str = ""
+    """The model that an adapter is merged into; "" takes the one that it names."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    parameters: int
+    dtype: str
+    """Of the weights in the file, such as float32."""
+    merged: bool
+    """Whether they are a base's with an adapter merged into it."""
+    template: str
+    """own: the chat template that the student came with; bare: one that puts a prompt as it was trained on."""
+
+
+@dataclass(frozen=True)
 class TrainJob:
     """Train on from a model, on rows of (prompt, response, copies), with the loss on the responses."""
 

@@ -74,9 +74,10 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
     """
     demonstrations = read_demonstrations(objective)
     tasks = Tasks(objective, [d.prompt for d in demonstrations])
+    student = describe_student(objective, demonstrations)
     _claim(folder)
     ledger = Ledger.create_or_open(folder / "run.db")
-    _sign(objective, folder, ledger)
+    _sign(objective, student, folder, ledger)
     verify_files(folder, ledger)
     sizes = len(tasks.test) / max(1, len(tasks.dev))
     meter = Meter(objective.budget, ledger, objective.control, test_size=sizes)
@@ -97,7 +98,7 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
     bench = Bench(
         run=folder,
         seed=objective.seed,
-        student=describe_student(objective, demonstrations),
+        student=student,
         tasks=tasks,
         exams=exams,
         judge=Judge(tasks, demonstrations),
@@ -138,9 +139,16 @@ def describe_student(objective: Objective, demonstrations: list[Demonstration]) 
         weights=objective.weights,
         settings=preset.training if preset else LORA if objective.weights == "lora" else FULL,
         architecture=preset.architecture if preset else None,
-        # A scratch student writes bytes; other tokenizers need fewer tokens for the same text.
-        max_new_tokens=min(2048, int(1.5 * longest) + 16),
+        max_new_tokens=tokens_of_an_answer(longest),
     )
+
+
+def tokens_of_an_answer(longest: int) -> int:
+    """How many tokens an answer may have where the longest that was demonstrated has so many bytes.
+
+    A scratch student writes bytes; other tokenizers need fewer tokens for the same text.
+    """
+    return min(2048, int(1.5 * longest) + 16)
 
 
 def _student_player(objective: Objective) -> Player:
@@ -192,7 +200,7 @@ def _claim(folder: Path) -> None:
         raise MissingError(f"{folder}: another process works on this run; wait for it, or stop it") from error
 
 
-def _sign(objective: Objective, folder: Path, ledger: Ledger) -> None:
+def _sign(objective: Objective, student: Student, folder: Path, ledger: Ledger) -> None:
     """Write down what the run is of, or check that it is still the same."""
     now: dict[str, Any] = {
         "objective": digest(objective.digest_fields(), objective.text),
@@ -201,7 +209,7 @@ def _sign(objective: Objective, folder: Path, ledger: Ledger) -> None:
     known = ledger.fact("signature")
     if known is None:
         write_atomic(folder / "OBJECTIVE.md", objective.path.read_text(encoding="utf-8-sig"))
-        write_atomic(folder / "settings.json", as_json(_settings(objective)))
+        write_atomic(folder / "settings.json", as_json(_settings(objective, student)))
         ledger.set_facts(signature=now, name=_name(objective), goal=objective.goal)
     elif known != now:
         changed = [n for n in {*known["files"], *now["files"]} if known["files"].get(n) != now["files"].get(n)]
@@ -215,12 +223,21 @@ def _sign(objective: Objective, folder: Path, ledger: Ledger) -> None:
         raise DamagedRunError(f"{folder}/OBJECTIVE.md: missing; restore it, or start a new run")
 
 
-def _settings(objective: Objective) -> dict[str, Any]:
+def _settings(objective: Objective, student: Student) -> dict[str, Any]:
     """What this run was started with, for people and for resuming elsewhere."""
     return {
         "objective": objective.digest_fields(),
+        "folders": _folders(objective),
+        "max_new_tokens": student.max_new_tokens,
         "digest": objective_digest(objective),
         "python": platform.python_version(),
         "engines": {f"{part} {p.model}": resolve_engine(p, objective) for part, _, p in objective.cast.models()},
         "versions": {package: version(package) for package in PACKAGES},
     }
+
+
+def _folders(objective: Objective) -> dict[str, str]:
+    """Where the models are that the objective names as folders, by name."""
+    cast = (player.model for _, _, player in objective.cast.models())
+    names = {objective.student, *cast, objective.critic.embeddings or ""} - {""}
+    return {name: objective.model_name(name) for name in sorted(names) if (objective.folder / name).is_dir()}

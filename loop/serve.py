@@ -12,7 +12,7 @@ from agents.engines.vllm_settings import missing_vllm
 from loop.errors import MissingError
 from loop.files import verify_manifest
 from loop.ledger import Ledger
-from loop.rounds import LOST, best_of
+from loop.rounds import LOST, Round, best_of
 
 
 def serve(run: Path, host: str, port: int, say: Callable[[str], None]) -> None:
@@ -43,12 +43,17 @@ def best_student(run: Path) -> tuple[Path, int]:
     ledger = Ledger.read(run / "run.db")
     best = best_of(ledger.rounds(), ledger.fact(LOST) or ())
     ledger.close()
+    return student_of(run, best)
+
+
+def student_of(run: Path, best: Round | None) -> tuple[Path, int]:
+    """The same, of a round."""
     if best is None or best.checkpoint is None:
         raise MissingError(f"{run}: no student yet; go on with `loop run` until round 0 is closed")
     folder = (run / best.checkpoint.path).resolve()
     verify_manifest(folder, best.checkpoint.manifest)
     if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
-        raise MissingError(f"{folder}: no model that vllm could serve; a scripted student is only for tests")
+        raise MissingError(f"{folder}: holds no model; a scripted student is only for tests")
     return folder, best.round
 
 

@@ -94,6 +94,12 @@ COMMANDS = {
     "check": [("objective", "argument", "OBJECTIVE.md")],
     "status": [("run", "argument", ...), ("--json", "flag", False)],
     "report": [("run", "argument", ...)],
+    "export": [
+        ("run", "argument", ...),
+        ("folder", "argument", ...),
+        ("--push", "option", None),
+        ("--public", "flag", False),
+    ],
     "evolve": [
         ("objective", "argument", "OBJECTIVE.md"),
         ("--run", "option", None),
@@ -148,6 +154,10 @@ def test_help_is_given(home: Path) -> None:
         ("status cache", 5, ["cache/run.db", "name the folder of a run"]),
         ("report cache", 5, ["cache/run.db"]),
         ("status nowhere", 5, ["nowhere"]),
+        ("export done", 2, ["folder"]),
+        ("export done done", 2, ["done", "name a new one"]),
+        ("export done out", 3, ["holds no model", "scripted"]),
+        ("export cache out", 5, ["cache/run.db"]),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments: str, code: int, words: Sequence[str], home: Path) -> None:

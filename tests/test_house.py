@@ -44,6 +44,7 @@ CHILDREN = {
     "agents.engines.vllm_child",
     "loop.training.convergence",
     "loop.embedding",
+    "loop.exporter",
     "loop.training.scratch",
     "loop.training.sft",
     "loop.training.student",

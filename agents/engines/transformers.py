@@ -89,7 +89,7 @@ def _generate(
     rows = {"input_ids": [ids for _, ids in batch]}
     inputs = tokenizer.pad(rows, padding_side="left", return_tensors="pt").to(model.device)  # a trainer's pads right
     generator = torch.Generator(device=model.device).manual_seed(_batch_seed(job.seed, batch[0][0].key))
-    ends = _end_tokens(model, tokenizer)
+    ends = end_tokens(model, tokenizer)
     written = _decode(model, inputs["input_ids"], inputs["attention_mask"], job, sorted(ends), generator)
     return [
         _completion(tokenizer, request, ids, row, ends) for (request, ids), row in zip(batch, written, strict=True)
@@ -162,7 +162,8 @@ def _completion(
     )
 
 
-def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The tokens at which a completion ends: those of the model's generation settings, and the tokenizer's."""
     ends = model.generation_config.eos_token_id if model.generation_config else None
     listed = ends if isinstance(ends, list) else [ends]
     return {token for token in [*listed, tokenizer.eos_token_id] if token is not None}

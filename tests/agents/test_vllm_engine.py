@@ -23,7 +23,7 @@ from agents.engines.server import Served, VllmServer
 from agents.engines.vllm import VllmEngine
 from examples.chain_sum.make_demonstrations import demonstrations
 from loop.crew import Crew
-from loop.jobs import ConvergeJob, DrawJob, Drawn, TrainJob
+from loop.jobs import ConvergeJob, DrawJob, Drawn, ExportJob, TrainJob
 from loop.presets import Architecture, TrainSettings
 from loop.records import Problem, Sample
 
@@ -64,6 +64,9 @@ class Atelier:
         drawn: Drawn = self._run("loop.drawing:draw", DrawJob(engine, job, str(rows), problems))
         samples = [Sample.model_validate_json(line) for line in rows.read_text().splitlines()]
         return sorted(samples, key=lambda sample: sample.id), drawn
+
+    def export(self, model: str, out: Path) -> None:
+        self._run("loop.exporter:export_model", ExportJob(model, str(out), max_new_tokens=16))
 
     def _adapt(self, number: int, answer: str) -> str:
         out = self._new(f"adapter-{number}")
@@ -115,6 +118,12 @@ class TestVllm:
             said.append(atelier.draw("vllm", job)[0])
             assert said[-1] == atelier.draw("transformers", job)[0]
         assert all(one.response != other.response for one, other in zip(*said, strict=True))
+
+    def test_an_export_says_what_its_adapter_says_told_by_a_template(self, atelier: Atelier, tmp_path: Path) -> None:
+        atelier.export(atelier.adapters[0], tmp_path / "out")
+        job = greedy(atelier.adapters[0], prompts=8)
+        exported, _ = atelier.draw("vllm", replace(job, model=str(tmp_path / "out")))
+        assert exported == atelier.draw("transformers", job)[0]
 
     def test_an_engine_that_is_killed_is_started_again_with_what_is_owed(self, atelier: Atelier) -> None:
         job = many(atelier.student)

@@ -85,7 +85,7 @@ def read_story(run: Path, repository: str = "") -> Story:
         signature = ledger.fact("signature")
         settings, prose = _objective(run, signature["objective"])
         rooms: Rooms = partial(_room, run, ledger)
-        line = lineage(standing.rounds, standing.best, rooms)
+        line = lineage(standing.rounds, standing.best, rooms, standing.lost)
         taught = taught_rows(standing.rounds, line, rooms)
     finally:
         ledger.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from loop.ingredients import shown
 from loop.records import Example, Record
@@ -37,12 +37,12 @@ class Taught(Record):
     """How often in each of these mixes."""
 
 
-def lineage(rounds: Sequence[Round], best: int, rooms: Rooms) -> tuple[int, ...]:
+def lineage(rounds: Sequence[Round], best: int, rooms: Rooms, lost: Collection[int] = ()) -> tuple[int, ...]:
     """The rounds that were trained one on another to the best, round 0 first.
 
-    A kept round that a later one did not start from is none of them.
+    A kept round that a later one did not start from is none of them, and so is one whose checkpoint was lost.
     """
-    kept = [closed.round for closed in rounds if closed.status in ("kept", "start")]
+    kept = [r.round for r in rounds if r.status in ("kept", "start") and r.round not in lost]
     found: list[int] = []
     number = best
     while number > 0:

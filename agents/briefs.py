@@ -178,6 +178,8 @@ class PlanBrief(Brief):
 class Evidence(Brief):
     """One attempt of the probe, as the diagnosis sees it: a practice problem, so it may be quoted."""
 
+    id: str = ""
+    """Of its row in the probe."""
     skill: str
     level: Level = None
     prompt: str
@@ -188,4 +190,5 @@ class Evidence(Brief):
     kind: str = ""
     """For a wrong attempt: what a program could tell of it (see FailureMode.kind)."""
     detail: str = ""
-    """The first wrong step, where the working can be checked."""
+    """The first wrong step, where the working can be checked: the first equation that does not hold, or else the first
+    that is not of this problem."""

@@ -142,7 +142,7 @@ class CellCount(Reply):
 
 
 class Cluster(Reply):
-    """Wrong attempts that went wrong in one way, in whatever cells: found by programs, named by a model or by words."""
+    """Wrong attempts that went wrong in one way, whatever the cell. Programs find them; a model may name them."""
 
     name: str
     named_by: str = ""
@@ -199,4 +199,4 @@ class Diagnosis(Reply):
     @property
     def names(self) -> frozenset[str]:
         """What a plan may say that it answers: failure modes and clusters."""
-        return frozenset(named.name for named in (*self.modes, *self.clusters))
+        return frozenset([*(mode.name for mode in self.modes), *(cluster.name for cluster in self.clusters)])

@@ -1,6 +1,6 @@
 """Clusters: groups of wrong attempts that went wrong in one way, whatever their skill and level.
 
-Each attempt has signs (loop/slips.py), which tell of a cause, and words: of its setting, its problem and its response.
+An attempt has signs (loop/slips.py), which tell of a cause, and words: of its setting, its problem and its response.
 Both are weighted by TF-IDF; the distance of two attempts is one less their cosines' weighted mean, so that attempts
 without a sign are near to nothing. HDBSCAN (Campello et al. 2013) takes what is dense and leaves the rest as noise.
 numpy and scikit-learn are imported in the child alone, whose fork server has them already.
@@ -28,7 +28,7 @@ WORDS = 0.2
 """Weight of the words. Of 0.1, 0.2 and 0.3 none found planted causes better (tests/loop/test_clusters.py); it is also
 the least distance, so that two attempts of the same signs are as near as can be, whatever their words."""
 SHARED, APART = 0.6, 2.0
-"""A cluster is one only where this share of its members has a phrase or word, so many times the share of the others."""
+"""A cluster must have a phrase or word that this share of its members has, so many times the others' share."""
 NAMED = 4
 """Phrases and words that a cluster is known by."""
 LONGEST_TEXT = 20_000
@@ -36,7 +36,7 @@ LONGEST_TEXT = 20_000
 
 @dataclass(frozen=True)
 class Group:
-    """One cluster: places in what was grouped, the most typical first, and what tells it apart, most telling first."""
+    """One cluster: places in what was grouped, the most typical first, and what tells it apart from the rest."""
 
     members: tuple[int, ...]
     words: tuple[str, ...]
@@ -91,9 +91,9 @@ def _tf_idf(rows: Sequence[Sequence[str]]) -> tuple[Any, Any]:
 
 
 def _distinguishing(phrases: Sequence[Sequence[str]], inside: Any) -> tuple[str, ...]:
-    """What most members have and few others: by mean TF-IDF within less that without, signs and words before settings.
+    """What most members have and few others: by mean TF-IDF within less that without, the setting's phrases last.
 
-    None where that is the setting alone.
+    None where it is these alone.
     """
     sparse, names = _tf_idf(phrases)
     weights = sparse.toarray()
@@ -106,5 +106,8 @@ def _distinguishing(phrases: Sequence[Sequence[str]], inside: Any) -> tuple[str,
 
 
 def _words(text: str) -> list[str]:
-    """Words of three to thirty letters; numbers tell through the signs."""
-    return re.findall(r"(?<![^\W\d_])[^\W\d_]{3,30}(?![^\W\d_])", text[:LONGEST_TEXT].casefold())
+    """Words of three to thirty letters, but for the most usual ones of English; numbers tell through the signs."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    words = re.findall(r"(?<![^\W\d_])[^\W\d_]{3,30}(?![^\W\d_])", text[:LONGEST_TEXT].casefold())
+    return [word for word in words if word not in ENGLISH_STOP_WORDS]

@@ -1,4 +1,4 @@
-"""Slips: in which way a wrong attempt went wrong, in phrases that say the same of every attempt that shares the way."""
+"""Slips: in which way an attempt went wrong, in phrases that attempts which share a way have in common."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from loop.working import Number, Side, Unreadable, evaluate, find_runs, judge, n
 OPERATIONS = {("sum", 1): "adds", ("sum", -1): "subtracts", ("product", 1): "multiplies", ("product", -1): "divides"}
 FACTORS = {Fraction(n): word for n, word in ((2, "twice"), (3, "three times"), (12, "12 times"), (60, "60 times"))}
 """Ratios of a wrong result to the right one that have a cause: a doubling forgotten, months, minutes."""
+TELLING = 5
+"""A gap below this one is that of some number of the problem by luck."""
 AGAIN = 3
 """So often the same line, and the response goes in circles."""
 SETTING = frozenset(
@@ -52,7 +54,7 @@ def slip_of(attempt: Evidence, found: str | None) -> Slip:
     phrases = [attempt.kind, *_of_grounding(step), *_of_response(attempt.response)]
     if found is not None:
         phrases += _of_answer(found, attempt)
-    return _slip(phrases, step or attempt.detail)
+    return _slip(phrases, step)
 
 
 def _slip(phrases: list[str], step: str) -> Slip:
@@ -163,9 +165,9 @@ def _of_answer(found: str, attempt: Evidence) -> Iterator[str]:
         yield "not the last result" if said in results else "no result of the working"
     elif not results and said in given:
         yield "a number of the problem"
-    if said - right in {sign * number for number in given for sign in (1, -1)}:
+    if (gap := abs(said - right)) >= TELLING and gap in map(abs, given):
         yield "off by a number of the problem"
-    elif said - right in {2 * sign * number for number in given for sign in (1, -1)}:
+    elif gap >= TELLING and gap / 2 in map(abs, given):
         yield "off by twice a number of the problem"
     yield from _of_gap(said, right)
 

@@ -143,7 +143,7 @@ def test_the_planning_model_names_the_clusters_and_may_answer_them(faulty: tuple
 
 def test_a_model_that_names_nothing_usable_leaves_the_clusters_their_words(tmp_path: Path) -> None:
     def mumble(prompt: str, body: dict[str, Any], sample: int) -> str:
-        return "a name" if "# Groups" in prompt else speak(prompt, body, sample)
+        return "a name" if "# Groups" in body["messages"][1]["content"] else speak(prompt, body, sample)
 
     with FaultServer(say=mumble) as server:
         run = play(Scripted(problems=200, orchestrator=at(server), budget="rounds: 1").write(tmp_path))

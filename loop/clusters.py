@@ -25,7 +25,7 @@ PARTS = 20
 MOST = 2000
 """Attempts that are grouped, taken evenly: their distances are 32 MB. A probe of 100 cells has no more."""
 WORDS = 0.2
-"""Weight of the words. Of 0.1, 0.2 and 0.3 none found planted causes better (tests/loop/test_clusters.py); it is also
+"""Weight of the words: at 0.1, 0.2 and 0.3 planted causes are found alike (tests/loop/test_clusters.py). It is also
 the least distance, so that two attempts of the same signs are as near as can be, whatever their words."""
 SHARED, APART = 0.6, 2.0
 """A cluster must have a phrase or word that this share of its members has, so many times the others' share."""

@@ -131,10 +131,9 @@ def rand(rows: Sequence[Attempt], groups: Sequence[Group], noise: bool) -> float
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_planted_causes_of_wrong_chains_are_found_and_named_by_what_they_are(seed: int) -> None:
-    """Measured with these seeds: 0.92 to 1.0 for the planted ones, 0.84 to 0.87 with the others as noise."""
     rows = chains(seed)
     groups = group(job(rows, "####"), silent)
-    assert rand(rows, groups, noise=False) >= 0.85 and rand(rows, groups, noise=True) >= 0.75
+    assert rand(rows, groups, noise=False) >= 0.9 and rand(rows, groups, noise=True) >= 0.8
     names = {
         "carry dropped": "off by 10", "sign lost": "sign turned", "adds": "as if it adds",
         "last step left out": "a term left out", "miscopied": "a number from nowhere",
@@ -149,9 +148,9 @@ def test_planted_causes_in_real_solutions_are_found_among_real_wrong_ones(seed: 
     rows = solved_wrong(seed)
     groups = group(job(rows, "A:"), silent)
     assert Counter(cause for cause, _ in rows)["ten times"] == EACH
-    assert rand(rows, groups, noise=False) >= 0.85
+    assert rand(rows, groups, noise=False) >= 0.9
     grouped = [rows[place][0] for one in groups for place in one.members]
-    assert grouped.count("any") <= 30, "most wrong solutions have no cause that others share"
+    assert grouped.count("any") <= 15, "most wrong solutions have no cause that others share"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -166,8 +165,7 @@ def test_shuffled_text_gives_no_cluster(seed: int) -> None:
     for (cause, one), total in zip(rows, totals, strict=True):
         words = [pool.pop() for _ in one.response.partition("\n####")[0].split()]
         dealt.append((cause, attempt(one.prompt, f"{' '.join(words)}\n#### {total}", one.answer, "####")))
-    groups = group(job(dealt, "####"), silent)
-    assert sum(len(one.members) for one in groups) <= len(rows) // 20
+    assert group(job(dealt, "####"), silent) == []
 
 
 def test_the_setting_alone_makes_no_cluster_and_neither_do_attempts_that_share_all() -> None:

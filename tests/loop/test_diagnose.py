@@ -115,6 +115,7 @@ def test_a_look_at_a_cluster_shows_its_members(run: Run) -> None:
     last = run.ledger.rounds()[-1]
     room = run.room(f"{last.round:03}")
     found = room.fetch(DIAGNOSIS)
+    assert found.clusters
     for cluster in found.clusters:
         rows = library.failures(Failures(action="look", tool="failures", mode=cluster.name, count=20))
         members = [sample for sample in room.fetch(PROBE) if sample.id in cluster.members][:20]

@@ -1,4 +1,4 @@
-"""Briefs: what an agent is told. Nothing of the dev or test exams stands in one but dev's scores by cell."""
+"""Briefs: what an agent is told. Nothing of the exams stands in one but dev's scores, losses and gains by cell."""
 
 from __future__ import annotations
 
@@ -178,6 +178,8 @@ class PlanBrief(Brief):
 class Evidence(Brief):
     """One attempt of the probe, as the diagnosis sees it: a practice problem, so it may be quoted."""
 
+    id: str = ""
+    """Of its row in the probe."""
     skill: str
     level: Level = None
     prompt: str
@@ -188,4 +190,5 @@ class Evidence(Brief):
     kind: str = ""
     """For a wrong attempt: what a program could tell of it (see FailureMode.kind)."""
     detail: str = ""
-    """The first wrong step, where the working can be checked."""
+    """The first wrong step, where the working can be checked: the first equation that does not hold, or else the
+    first that is no part of this problem."""

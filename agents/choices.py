@@ -59,12 +59,12 @@ def check_plan(plan: Proposal, brief: PlanBrief) -> None:
         _known("mixture.rehearse", (share.skill, share.level), cells)
     _check_training(plan, brief)
     _check_documents(plan, brief)
-    modes = {mode.name for mode in brief.diagnosis.modes} if brief.diagnosis else set()
+    modes = brief.diagnosis.names if brief.diagnosis else frozenset()
     _once("answers", plan.answers, "write each failure mode once")
     for name in plan.answers:
         if name not in modes:
             raise ValueError(
-                f"answers: {_cut(name)} is no failure mode of the diagnosis; copy a name from it, or none"
+                f"answers: {_cut(name)} is no failure mode or cluster of the diagnosis; copy a name from it, or none"
             )
 
 

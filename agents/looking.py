@@ -24,7 +24,7 @@ Count = Annotated[int, Field(ge=1, le=MOST_ROWS)]
 
 
 class Failures(Reply):
-    """Wrong attempts of the last probe that are of one failure mode."""
+    """Wrong attempts of the last probe that are of one failure mode or cluster."""
 
     action: Literal["look"]
     tool: Literal["failures"]

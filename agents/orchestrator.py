@@ -49,7 +49,7 @@ class Turn(RootModel[Annotated[Look | PlanTurn, Field(discriminator="action")]])
 
 
 class ModelOrchestrator:
-    """Plans with a model; diagnoses by grouping."""
+    """Plans with a model; its clusters it names when it is asked (agents/naming.py)."""
 
     def __init__(self, talker: Talker, library: Library, seed: int = 0, max_tokens: int = 4096) -> None:
         """`max_tokens` is for each answer, a model's thoughts included."""
@@ -102,8 +102,8 @@ class ModelOrchestrator:
 
     def _see(self, look: Look, brief: PlanBrief) -> Seen:
         """What the model gets to see. Failures only of modes that it was told of: one that is blinded stays so."""
-        modes = brief.diagnosis.modes if brief.diagnosis else ()
-        if isinstance(look, Failures) and look.mode not in {mode.name for mode in modes}:
+        names = brief.diagnosis.names if brief.diagnosis else frozenset()
+        if isinstance(look, Failures) and look.mode not in names:
             return Seen((), 0)
         return look_up(look, self._library)
 
@@ -173,6 +173,11 @@ def brief_prompt(brief: PlanBrief) -> Prompt:
         ],
         documents=quotation(brief.documents) if brief.documents else "",
         modes=[quotation(mode) for mode in diagnosis.modes[:MOST_MODES]] if diagnosis else [],
+        clusters=[
+            quotation(cluster.model_dump(mode="json", exclude={"members", "named_by"}))
+            for cluster in (diagnosis.clusters[:MOST_MODES] if diagnosis else ())
+        ],
+        regressions=[quotation(one) for one in (diagnosis.regressions[: 2 * MOST_MODES] if diagnosis else ())],
         number=len(brief.history),
         looks=MOST_LOOKS,
     )

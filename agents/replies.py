@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from agents.strategies import (
     Allotment,
@@ -88,7 +88,7 @@ class Proposal(Reply):
 
     hypothesis: Annotated[str, Field(min_length=1, max_length=4000)]
     answers: tuple[str, ...] = ()
-    """Names of the failure modes of the last diagnosis that this plan acts on."""
+    """Names of the failure modes or clusters of the last diagnosis that this plan acts on."""
     strategies: tuple[Strategy, ...]
     mixture: Mixture = Mixture()
     training: TrainingChoice = SFT()
@@ -125,9 +125,70 @@ class FailureMode(Reply):
     advice: str
 
 
+class CellCount(Reply):
+    """So many wrong attempts in one cell."""
+
+    skill: str
+    level: Level = None
+    count: int
+
+
+class Cluster(Reply):
+    """Wrong attempts that went wrong in one way, whatever the cell. Programs find them; a model may name them."""
+
+    name: str
+    named_by: str = ""
+    """The model that named it; "" where its words do."""
+    words: tuple[str, ...]
+    """What tells it from the other wrong attempts, most telling first."""
+    kind: str
+    """That of most of its members (see FailureMode)."""
+    count: int
+    share: Annotated[float, Field(ge=0, le=1)]
+    """Of the probe's wrong attempts."""
+    cells: tuple[CellCount, ...]
+    """Where its members are, most first."""
+    first_wrong: str = ""
+    """The first wrong step of its most typical member that has one."""
+    examples: tuple[str, ...] = ()
+    advice: str
+    members: tuple[str, ...] = ()
+    """Ids of their rows in the probe, the most typical first."""
+
+
+class Regression(Reply):
+    """Problems of one cell that were right before and are wrong now. Of dev it counts; only the probe is quoted."""
+
+    exam: Literal["dev", "probe"]
+    """dev: the round's student against the best so far. probe: the best, against the last probe with the problem."""
+    skill: str
+    level: Level = None
+    count: int
+    before: int
+    """Problems asked both times that were right before."""
+    gained: int
+    """Those that were wrong before and are right now."""
+    examples: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _quotes_no_exam(self) -> Regression:
+        if self.exam == "dev" and self.examples:
+            raise ValueError("a regression on dev is counted and never quoted")
+        return self
+
+
 class Diagnosis(Reply):
-    """The failure modes of one probe, largest first."""
+    """The failure modes of one probe, largest first; across cells, its clusters; and what was right before."""
 
     attempts: int
     wrong: int
     modes: tuple[FailureMode, ...] = ()
+    clusters: tuple[Cluster, ...] = ()
+    """Largest first; none where few attempts are wrong, or where nothing binds them."""
+    regressions: tuple[Regression, ...] = ()
+    """Those on dev first, largest first."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What a plan may say that it answers: failure modes and clusters."""
+        return frozenset([*(mode.name for mode in self.modes), *(cluster.name for cluster in self.clusters)])

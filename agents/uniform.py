@@ -104,7 +104,7 @@ def name_failures(attempts: Sequence[Evidence]) -> Diagnosis:
             level=key[1],
             count=len(group),
             share=len(group) / tried[key],
-            examples=tuple(quote(attempt) for attempt in _unlike(group)),
+            examples=tuple(quote(attempt) for attempt in unlike(group)),
             advice=ADVICE[kind].format(cell=name_of(key)),
         )
         for (key, kind), group in wrong.items()
@@ -139,7 +139,7 @@ def quote(attempt: Evidence) -> str:
     return " | ".join([*parts, f"Right: {_clean(attempt.answer)[:QUOTE]}"])
 
 
-def _unlike(group: Sequence[Evidence]) -> list[Evidence]:
+def unlike(group: Sequence[Evidence]) -> list[Evidence]:
     """Up to three attempts, those that went wrong in different places first."""
     first = {attempt.detail: attempt for attempt in reversed(group)}
     chosen = [attempt for attempt in group if first[attempt.detail] is attempt]

@@ -51,7 +51,7 @@ class RunLibrary:
         self._judge, self._exams, self._demonstrations = judge, exams, demonstrations
 
     def failures(self, look: Failures) -> list[FailureRow]:
-        """Wrong attempts of the last probe in the mode's cell that went wrong in its way."""
+        """Wrong attempts of the last probe: those of a cluster, or in a mode's cell those that went wrong its way."""
         for closed in reversed(self._ledger.rounds()):
             room = self._room(closed)
             if room.has(DIAGNOSIS):
@@ -124,15 +124,16 @@ class RunLibrary:
 
     def _wrong(self, room: Room, name: str) -> Iterator[FailureRow]:
         diagnosis: Diagnosis = _fetch(room, DIAGNOSIS)
-        for mode in (mode for mode in diagnosis.modes if mode.name == name):
-            for sample in _fetch(room, PROBE):
-                problem, attempt = sample.problem, self._judge.attempt(sample)
-                alike = not attempt.correct and attempt.kind == mode.kind
-                if alike and problem.cell == Cell(mode.skill, mode.level) and self._may_be_seen(sample):
-                    yield FailureRow(
-                        problem=problem.prompt, response=sample.response, right=problem.answer,
-                        first_wrong=attempt.detail,
-                    )  # fmt: skip
+        modes = {(Cell(mode.skill, mode.level), mode.kind) for mode in diagnosis.modes if mode.name == name}
+        members = {member for cluster in diagnosis.clusters if cluster.name == name for member in cluster.members}
+        for sample in _fetch(room, PROBE) if modes or members else ():
+            problem, attempt = sample.problem, self._judge.attempt(sample)
+            alike = (problem.cell, attempt.kind) in modes or sample.id in members
+            if not attempt.correct and alike and self._may_be_seen(sample):
+                yield FailureRow(
+                    problem=problem.prompt, response=sample.response, right=problem.answer,
+                    first_wrong=attempt.detail,
+                )  # fmt: skip
 
     def _judged(self, number: int) -> Iterator[tuple[Sample, Critique, str]]:
         """A closed round's samples with their critiques, and why one that passed was not admitted."""

@@ -89,7 +89,7 @@ def play_round_zero(run: Run) -> Round:
     evaluation = room.once(EVALUATION, lambda: evaluate("dev", attempts, student, bench.judge))
     again = room.once(AGAIN, lambda: sit_again(bench.tasks.dev, student, room, bench))
     probe = room.once(PROBE, lambda: sit_probe(student, Earlier(), room, bench))
-    room.once(DIAGNOSIS, lambda: diagnose(probe, bench))
+    room.once(DIAGNOSIS, lambda: diagnose(probe, room, bench))
     closed = Round(
         round=0, status="start", dev=evaluation.score, checkpoint=student,
         dev_cells=evaluation.cells, probe=tally_probe(probe, bench.judge),
@@ -121,7 +121,7 @@ def play_round(run: Run, number: int) -> Round:
     evaluation = room.once(EVALUATION, lambda: evaluate("dev", attempts, student, bench.judge, best_exam, bar))
     now_best = student if evaluation.verdict and evaluation.verdict.keep else best
     probe = room.once(PROBE, lambda: sit_probe(now_best, drawn, room, bench))
-    room.once(DIAGNOSIS, lambda: diagnose(probe, bench))
+    room.once(DIAGNOSIS, lambda: diagnose(probe, room, bench, evaluation, best_exam))
     judged = Judged(plan, samples, critiques, admissions, sought=sought, known=drawn.seen)
     probed = tally_probe(probe, bench.judge)
     return room.once(ROUND, lambda: close_round(number, judged, student, evaluation, probed, bench))

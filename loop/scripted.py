@@ -1,4 +1,4 @@
-"""The scripted student's trainer, which counts rows, and what stands in for its hidden states: hashed words.
+"""The scripted student's trainer, which counts rows, and what stands in for its hidden states and for clusters.
 
 Torch-free, so that crash tests are quick.
 """
@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agents.engines.scripted import MODEL_FILE
+from loop.clusters import SMALLEST, Group, GroupJob
 from loop.crew import Report
 from loop.files import make_folder
 from loop.jobs import ConvergeJob, Trained, TrainJob
@@ -66,6 +67,15 @@ def embed(job: EmbedJob, report: Report) -> Embedded:
         np.save(file, features, allow_pickle=False)
     report(len(job.texts), len(job.texts), "texts read")
     return Embedded(len(features), FEATURES, tokens, PARAMETERS, time.perf_counter() - began)
+
+
+def group(job: GroupJob, report: Report) -> list[Group]:
+    """In the place of clusters: attempts that have the very same signs."""
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for place, slip in enumerate(job.slips):
+        alike.setdefault(slip.signs, []).append(place)
+    found = [Group(tuple(places), signs) for signs, places in alike.items() if signs and len(places) >= SMALLEST]
+    return sorted(found, key=lambda group: (-len(group.members), group.members))
 
 
 def _tokens(prompt: str, response: str) -> int:

@@ -126,7 +126,31 @@ def test_all_that_the_endpoint_billed_is_in_the_ledger(faulty: tuple[Path, Fault
     spent, tokens = select(run, "SELECT sum(usd), sum(tokens_sampled) FROM spent WHERE usd > 0")[0]
     assert spent == pytest.approx(billed) and tokens == sum(map(sum, server.billed))
     stages = {stage for (stage,) in select(run, "SELECT stage FROM spent WHERE usd > 0")}
-    assert stages == {"plan", "sample", "calibrate", "critique"}
+    assert stages == {"plan", "sample", "calibrate", "critique", "diagnose"}
+
+
+def test_the_planning_model_names_the_clusters_and_may_answer_them(faulty: tuple[Path, FaultServer]) -> None:
+    run, server = faulty
+    found = json.loads((run / "rounds/000/diagnosis.json").read_text(encoding="utf-8"))
+    assert found["clusters"] and {cluster["named_by"] for cluster in found["clusters"]} == {"small"}
+    assert all(cluster["name"].startswith(f"often {cluster['words'][0]}") for cluster in found["clusters"])
+    asked = [seen.body["messages"][1]["content"] for seen in server.seen if len(seen.body.get("messages", ())) > 1]
+    planned = next(text for text in asked if "Plan round 1." in text)
+    assert found["clusters"][0]["name"] in planned.partition("# Clusters")[2]
+    talks = [talk for talk in rows(run / "rounds/000/talks.jsonl") if talk["stage"] == "diagnose"]
+    assert [(talk["part"], talk["model"]) for talk in talks] == [("orchestrator", "small")]
+
+
+def test_a_model_that_names_nothing_usable_leaves_the_clusters_their_words(tmp_path: Path) -> None:
+    def mumble(prompt: str, body: dict[str, Any], sample: int) -> str:
+        return "a name" if "# Groups" in body["messages"][1]["content"] else speak(prompt, body, sample)
+
+    with FaultServer(say=mumble) as server:
+        run = play(Scripted(problems=200, orchestrator=at(server), budget="rounds: 1").write(tmp_path))
+    found = json.loads((run / "rounds/000/diagnosis.json").read_text(encoding="utf-8"))
+    assert found["clusters"] and {cluster["named_by"] for cluster in found["clusters"]} == {""}
+    told = select(run, "SELECT text FROM event WHERE kind = 'clusters'")
+    assert told and all("named by their words" in text for (text,) in told)
 
 
 def test_a_critic_is_gauged_each_round_and_judges_what_the_verifiers_passed(faulty: tuple[Path, FaultServer]) -> None:

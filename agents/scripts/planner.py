@@ -13,8 +13,13 @@ from agents.talk import Question
 
 
 def answer(question: Question) -> str:
-    """A look at the failures of the largest mode first, where there is one; then a plan. See ScriptedTalker."""
+    """A look at the failures of the largest mode first, where there is one; then a plan. Groups get names.
+
+    See ScriptedTalker.
+    """
     sections = _sections(next(m.content for m in question.messages if m.role == "user"))
+    if "Groups" in sections:
+        return json.dumps({"clusters": [_naming(group) for group in sections["Groups"]]})
     modes = sections["Diagnosis"]
     if modes and not any(message.role == "assistant" for message in question.messages):
         return json.dumps({"action": "look", "tool": "failures", "mode": modes[0]["name"], "count": 3})
@@ -46,6 +51,16 @@ def _plan(choices: dict[str, Any], cells: list[dict[str, Any]], modes: list[dict
             "start": "base" if choices["start"] == "base" else "best",
             "epochs": min(100.0, max(0.01, choices["epochs"])),
         },
+    }
+
+
+def _naming(group: dict[str, Any]) -> dict[str, Any]:
+    """A name for a group of wrong attempts: its first word turned into a sentence."""
+    word = group["words"][0]
+    return {
+        "cluster": group["cluster"],
+        "name": f"often {word}, group {group['cluster']}",
+        "advice": f"Undo: {word}.",
     }
 
 

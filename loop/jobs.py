@@ -64,6 +64,17 @@ class TrainJob:
 
 
 @dataclass(frozen=True)
+class PairJob:
+    """Train on from a model by pairs of (prompt, chosen, rejected); `train` has no rows."""
+
+    train: TrainJob
+    pairs: tuple[tuple[str, str, str], ...]
+    beta: float
+    sft: float
+    """Weight of the next-token loss on the chosen ones."""
+
+
+@dataclass(frozen=True)
 class ConvergeJob:
     """How the student of round 0 is made: trained in cycles until the held-out part has nothing more to gain."""
 
@@ -93,6 +104,8 @@ class Trained:
     loss: float | None
     engine_seconds: float
     sampled_tokens: int = 0
+    reference_tokens: int = 0
+    """Non-padding tokens that a frozen copy of the student read."""
     looks: tuple[dict[str, float], ...] = ()
     """Round 0: step, accuracy, loss and tokens, at each look at the held-out part."""
     stopped: str = ""

@@ -154,6 +154,22 @@ class Admission(Record):
     example: Example | None
 
 
+class Pair(Record):
+    """A right and a wrong attempt at the same problem, to learn a preference from."""
+
+    id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_id: str
+    """Of the sample, or of the demonstration as an example."""
+    rejected_id: str
+    round: int
+    """In which the rejected attempt was drawn."""
+    hardness: float
+    """0 to 1: see loop/pair.py."""
+
+
 class Attempt(Record):
     """The student's greedy answer to one problem of an exam or a probe, judged."""
 

@@ -35,6 +35,7 @@ from loop.records import (
     Critique,
     Evaluation,
     Example,
+    Pair,
     Sample,
     Spent,
 )
@@ -107,6 +108,7 @@ CALIBRATIONS = _rows("calibrate", "calibrations.jsonl", Calibration)
 CRITIQUES = _rows("critique", "critiques.jsonl", Critique)
 ADMISSIONS = _rows("curate", "admissions.jsonl", Admission)
 DATASET = _rows("mix", "dataset.jsonl", Example)
+PAIRS = _rows("pair", "pairs.jsonl", Pair)
 CHECKPOINT = Stage[Checkpoint]("train", "checkpoint", save=lambda *_: None, load=lambda _: None)  # type: ignore[arg-type, return-value]
 ATTEMPTS = _appended("sit the exam", "attempts.jsonl", Sample)
 EVALUATION = _record("evaluate", "evaluation.json", Evaluation)

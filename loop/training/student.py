@@ -69,6 +69,36 @@ def save(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def settings_of(job: TrainJob, max_steps: int) -> dict[str, Any]:
+    """What all of TRL's trainers are told: the learning rate warms up, stays, and falls linearly to nothing."""
+    on_gpu = torch.cuda.is_available()
+    settings = job.settings
+    warmup = round(settings.warmup * max_steps)
+    falling = max(1, round(settings.decay * (max_steps - warmup)))
+    return {
+        "output_dir": str(Path(job.out).with_name(".trainer")),
+        "max_steps": max_steps,
+        "per_device_train_batch_size": settings.rows_per_step,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "warmup_stable_decay",
+        "lr_scheduler_kwargs": {"num_decay_steps": falling, "decay_type": "linear"},
+        "warmup_steps": warmup,
+        "weight_decay": settings.weight_decay,
+        "adam_beta2": settings.adam_beta2,
+        "bf16": on_gpu,
+        "use_cpu": not on_gpu,
+        "gradient_checkpointing": False,
+        "dataloader_pin_memory": on_gpu,
+        "include_num_input_tokens_seen": "non_padding",
+        "logging_steps": 10,
+        "logging_nan_inf_filter": False,  # with the filter a diverged run reports a clean curve (TRL issue 6702)
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": job.seed,
+    }
+
+
 def adopt(job: ConvergeJob, report: Report) -> Trained:
     """Take a pretrained student as it is: without demonstrations there is nothing to converge on."""
     report(0, 1, "loading")

@@ -34,7 +34,7 @@ def dpo(job: PairJob, report: Report) -> Trained:
     trainer = _Tokenised(
         model=model,
         args=DPOConfig(
-            **settings_of(job.train, steps),
+            **settings_of(job.train, steps) | {"logging_steps": min(10, steps)},
             beta=job.beta,
             loss_type=["sigmoid", "sft"] if job.sft else ["sigmoid"],
             loss_weights=[1.0, job.sft] if job.sft else None,

@@ -116,7 +116,7 @@ def test_a_plan_by_a_model_must_draw_several_too() -> None:
 
     brief = PlanBrief(objective="", cells=CELLS, history=(), methods=("sft", "dpo"))
     check_plan(plan(2), brief)
-    with pytest.raises(ValueError, match="training.method: dpo compares attempts at a problem"):
+    with pytest.raises(ValueError, match="dpo compares attempts at a problem"):
         check_plan(plan(1), brief)
 
 
@@ -141,12 +141,12 @@ def test_a_run_by_preference_dies_where_it_pairs_and_trains_and_goes_on(
         if row["round"] == 2:
             assert reasons[row["rejected_id"]] in ("wrong answer", "wrong working")
             assert samples[row["rejected_id"]]["finish"] == "stop"
-    points = range(run.reaches("mix saved", 2), run.reaches("sit the exam worked out", 3))
+    points = range(run.reaches("mix saved", 2), run.reaches("train saved", 3) + 1)
     check_deaths(run, launchers, [(k,) for k in points])
 
 
 def test_a_round_without_a_pair_fails_with_its_reason(swift_path: Path, launchers: list[Launcher]) -> None:
-    none = Scripted(method="dpo", budget="rounds: 1", problems=30, demonstrations=0, dev=8, test=4)
+    none = Scripted(method="dpo", budget="rounds: 1", problems=14, demonstrations=4, dev=8, test=4)
     play(none, swift_path / "no pair", launchers[0])
     room = swift_path / "no pair/unbroken/rounds/001"
     closed = json.loads((room / "round.json").read_text())

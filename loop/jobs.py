@@ -69,9 +69,35 @@ class PairJob:
 
     train: TrainJob
     pairs: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class PreferenceJob(PairJob):
+    """Have the student prefer the chosen ones."""
+
     beta: float
     sft: float
     """Weight of the next-token loss on the chosen ones."""
+
+
+@dataclass(frozen=True)
+class RewardJob:
+    """Have a reward model judge (prompt, response) pairs."""
+
+    model: str
+    """Its folder."""
+    texts: tuple[tuple[str, str], ...]
+    settings: TrainSettings
+
+
+@dataclass(frozen=True)
+class Rewarded:
+    """What a reward model made of texts, in their order: above 0 is more likely right than wrong."""
+
+    rewards: tuple[float, ...]
+    tokens: int
+    parameters: int
+    engine_seconds: float
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from agents.engines.scripted import MODEL_FILE
 from loop.crew import Report
 from loop.files import make_folder
-from loop.jobs import ConvergeJob, PairJob, Trained, TrainJob
+from loop.jobs import ConvergeJob, PreferenceJob, Trained, TrainJob
 from loop.quality import Embedded, EmbedJob
 from loop.records import digest
 
@@ -38,7 +38,7 @@ def sft(job: TrainJob, report: Report) -> Trained:
     return Trained(PARAMETERS, steps=len(job.rows), tokens=round(size * passes), loss=None, engine_seconds=0.0)
 
 
-def dpo(job: PairJob, report: Report) -> Trained:
+def dpo(job: PreferenceJob, report: Report) -> Trained:
     """A pair teaches what its right attempt does, and costs both."""
     done = sft(replace(job.train, rows=tuple((prompt, chosen, 1) for prompt, chosen, _ in job.pairs)), report)
     size = sum(_tokens(prompt, chosen) + _tokens(prompt, rejected) for prompt, chosen, rejected in job.pairs)

@@ -14,7 +14,7 @@ from agents.training import DPO, SFT, TrainingChoice
 from loop.bench import Bench
 from loop.crew import NO_LIMITS
 from loop.files import as_json
-from loop.jobs import ConvergeJob, PairJob, Trained, TrainJob
+from loop.jobs import ConvergeJob, PreferenceJob, Trained, TrainJob
 from loop.records import Checkpoint, Example, Pair, digest
 from loop.room import CHECKPOINT, Room
 
@@ -40,10 +40,10 @@ def train_student(
     rows = tuple((row.prompt, row.response, row.copies) for row in lessons.dataset)
     limits = bench.meter.limits((room.name, CHECKPOINT.name), trains=True)
     train = _from(start, choice, replace(_job(rows, room, bench), epochs=choice.epochs, limits=limits), bench)
-    job: TrainJob | PairJob = train
+    job: TrainJob | PreferenceJob = train
     if isinstance(choice, DPO):
         pairs = tuple((pair.prompt, pair.chosen, pair.rejected) for pair in lessons.pairs)
-        job = PairJob(replace(train, rows=()), pairs, choice.beta, choice.sft)
+        job = PreferenceJob(replace(train, rows=()), pairs, choice.beta, choice.sft)
     return _publish(room, Path(train.out), bench.train(room, CHECKPOINT, choice.method, job))
 
 

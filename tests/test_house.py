@@ -45,6 +45,7 @@ CHILDREN = {
     "agents.engines.vllm_child",
     "loop.training.convergence",
     "loop.training.dpo",
+    "loop.training.reward",
     "loop.embedding",
     "loop.training.scratch",
     "loop.training.sft",

@@ -12,23 +12,21 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
 from trl import DPOConfig, DPOTrainer
 
 from loop.crew import Report
-from loop.errors import StageError
-from loop.jobs import PairJob, Trained
-from loop.training.student import adapter_of, load_trainable, save, settings_of, tokenised
+from loop.jobs import PreferenceJob, Trained
+from loop.training.student import adapter_of, load_trainable, save, settings_of, tokenised_pairs
 from loop.training.watch import Watch
 
 
-def dpo(job: PairJob, report: Report) -> Trained:
+def dpo(job: PreferenceJob, report: Report) -> Trained:
     """Train on from `job.train.start` and write the checkpoint to `job.train.out`.
 
     Raises: StageError when the prompt of every pair fills `max_length`.
     """
     model, tokenizer = load_trainable(job.train)
-    pairs = as_tokens(tokenizer, job)
+    pairs = tokenised_pairs(tokenizer, job)
     steps = max(1, math.ceil(job.train.epochs * math.ceil(len(pairs) / job.train.settings.rows_per_step)))
     watch = _Preference(job.train, steps, report)
     trainer = _Tokenised(
@@ -51,27 +49,6 @@ def dpo(job: PairJob, report: Report) -> Trained:
     save(trainer.model, tokenizer, Path(job.train.out))
     trained = watch.trained(trainer.model)
     return replace(trained, reference_tokens=trained.tokens)
-
-
-def as_tokens(tokenizer: PreTrainedTokenizerBase, job: PairJob) -> Dataset:
-    """Rows of prompt_ids, chosen_ids and rejected_ids: the very tokens that supervised training has for these texts.
-
-    A pair whose prompt leaves no room for a response is left out.
-    """
-    sides = [
-        tokenised(tokenizer, replace(job.train, rows=tuple((pair[0], pair[side], 1) for pair in job.pairs)))
-        for side in (1, 2)
-    ]
-    rows = []
-    for chosen, rejected in zip(*sides, strict=True):
-        asked = sum(label == -100 for label in chosen["labels"])
-        if asked < job.train.settings.max_length:
-            whole = chosen["input_ids"]
-            answers = {"chosen_ids": whole[asked:], "rejected_ids": rejected["input_ids"][asked:]}
-            rows.append({"prompt_ids": whole[:asked], **answers})
-    if not rows:
-        raise StageError(f"no prompt of a pair is shorter than {job.train.settings.max_length} tokens")
-    return Dataset.from_list(rows)
 
 
 class _Tokenised(DPOTrainer):  # type: ignore[misc]

@@ -16,7 +16,7 @@ from examples.chain_sum.make_demonstrations import demonstrations
 from loop.contamination import Exams
 from loop.crew import Crew, Limits
 from loop.errors import StageError
-from loop.jobs import ConvergeJob, PairJob, Trained, TrainJob
+from loop.jobs import ConvergeJob, PreferenceJob, Trained, TrainJob
 from loop.pair import pair_attempts
 from loop.presets import Architecture, TrainSettings
 from loop.records import Pair
@@ -95,14 +95,14 @@ def pairs_of(model: Path, problems: Sequence[tuple[str, str]]) -> list[Pair]:
     return pair_attempts(tried, DPO(pairs_per_problem=2), Exams(()))
 
 
-def order(student: Path, out: Path, pairs: Sequence[tuple[str, str, str]], **changes: object) -> PairJob:
+def order(student: Path, out: Path, pairs: Sequence[tuple[str, str, str]], **changes: object) -> PreferenceJob:
     out.mkdir()
     settings = SETTINGS.model_copy(update={"learning_rate": SETTINGS.learning_rate * DPO.rate})
     train = TrainJob(str(student), str(out), (), settings, "full", seed=1, log=f"{out}.jsonl")
-    return PairJob(replace(train, **changes), tuple(pairs), beta=0.1, sft=0.0)
+    return PreferenceJob(replace(train, **changes), tuple(pairs), beta=0.1, sft=0.0)
 
 
-def log_of(job: PairJob) -> list[dict[str, float]]:
+def log_of(job: PreferenceJob) -> list[dict[str, float]]:
     return [json.loads(line) for line in Path(job.train.log).read_text(encoding="utf-8").splitlines()]
 
 
@@ -139,14 +139,13 @@ def test_pairs_are_the_tokens_of_supervised_training(student: Path) -> None:
     from transformers import AutoTokenizer
     from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-    from loop.training.dpo import as_tokens
-    from loop.training.student import tokenised
+    from loop.training.student import tokenised, tokenised_pairs
 
     tokenizer = AutoTokenizer.from_pretrained(student)
     long = [("Why " * 400, "Because.\n#### 1", "Never.\n#### 2")]
     short = SETTINGS.model_copy(update={"max_length": 38})
-    job = PairJob(TrainJob(str(student), "", (), short, "full", seed=1), (*A_FEW, *long), 0.1, 0.0)
-    batch = DataCollatorForPreference(tokenizer.pad_token_id, short.max_length)(list(as_tokens(tokenizer, job)))
+    job = PreferenceJob(TrainJob(str(student), "", (), short, "full", seed=1), (*A_FEW, *long), 0.1, 0.0)
+    batch = DataCollatorForPreference(tokenizer.pad_token_id, short.max_length)(list(tokenised_pairs(tokenizer, job)))
     texts = [(prompt, chosen, 1) for prompt, chosen, _ in A_FEW] + [(p, rejected, 1) for p, _, rejected in A_FEW]
     supervised = tokenised(tokenizer, replace(job.train, rows=tuple(texts)))
     assert len(supervised) == len(batch["input_ids"]), "the prompt that leaves no room is left out"
@@ -158,7 +157,7 @@ def test_pairs_are_the_tokens_of_supervised_training(student: Path) -> None:
         assert ids[:length].tolist() == row["input_ids"]
         assert answered[:length].tolist() == [int(label != -100) for label in row["labels"]]
     with pytest.raises(StageError, match="no prompt of a pair is shorter than 38 tokens"):
-        as_tokens(tokenizer, replace(job, pairs=tuple(long)))
+        tokenised_pairs(tokenizer, replace(job, pairs=tuple(long)))
 
 
 def test_both_attempts_are_counted_and_a_limit_or_a_lost_loss_ends_it(

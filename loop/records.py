@@ -167,7 +167,7 @@ class Pair(Record):
     round: int
     """In which the rejected attempt was drawn."""
     hardness: float
-    """0 to 1: see loop/pair.py."""
+    """0 to 1: see loop/pairing.py."""
 
 
 class Attempt(Record):
@@ -238,6 +238,15 @@ class Checkpoint(Record):
     """Non-padding tokens trained on, epochs and copies counted."""
     loss: float | None = None
     note: str = ""
+
+
+class Reward(Record):
+    """A critic that a round has trained for the next ones."""
+
+    pairs: int
+    """That it learnt from."""
+    model: Checkpoint | None
+    """None where there was no pair yet."""
 
 
 class Spent(Record):

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from agents.replies import Diagnosis, Plan
 from agents.selfinstruct.rows import Round as Asked
-from loop.calibration import Calibration
+from loop.calibration import Calibration, Judgement
 from loop.errors import DamagedRunError
 from loop.evolution import Proposal
 from loop.failpoints import failpoint
@@ -36,6 +36,7 @@ from loop.records import (
     Evaluation,
     Example,
     Pair,
+    Reward,
     Sample,
     Spent,
 )
@@ -106,6 +107,8 @@ WRITTEN = _rows("write", "written.jsonl", Piece)
 SAMPLES = _appended("sample", "samples.jsonl", Sample)
 CALIBRATIONS = _rows("calibrate", "calibrations.jsonl", Calibration)
 CRITIQUES = _rows("critique", "critiques.jsonl", Critique)
+JUDGEMENT = _record("judge by reward", "judgement.json", Judgement)
+REWARD = _record("learn to judge", "reward.json", Reward)
 ADMISSIONS = _rows("curate", "admissions.jsonl", Admission)
 DATASET = _rows("mix", "dataset.jsonl", Example)
 PAIRS = _rows("pair", "pairs.jsonl", Pair)

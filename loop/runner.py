@@ -24,6 +24,7 @@ from loop.prepare import annotate_extracts, prepare, with_prepared
 from loop.prepared import tally_prepared
 from loop.records import Checkpoint
 from loop.repeats import Known
+from loop.reward import judge_by_reward, learn_to_judge
 from loop.room import (
     ADMISSIONS,
     ANNOTATIONS,
@@ -109,13 +110,16 @@ def play_round(run: Run, number: int) -> Round:
     pieces = room.once(WRITTEN, lambda: write_pieces(plan, sought, drawn, room, bench)) if bench.writers else []
     samples = room.once(SAMPLES, lambda: draw_samples(plan, pieces, best, drawn, room, bench))
     gauged = room.once(CALIBRATIONS, lambda: calibrate_critics(samples, room, bench)) if bench.critics else []
-    critiques = room.once(CRITIQUES, lambda: criticise(samples, gauged, room, bench))
+    said = judge_by_reward(run, samples, room) if bench.learns_to_judge else None
+    critiques = room.once(CRITIQUES, lambda: criticise(samples, gauged, room, bench, said))
     known = Known(bench.exams, [*map(demonstration_row, bench.demonstrations), *earlier])
     admissions = room.once(ADMISSIONS, lambda: admit(number, plan, samples, critiques, known, bench.seed))
     newest = [a.example for a in admissions if a.example]
     dataset = room.once(DATASET, lambda: mix(bench.demonstrations, earlier, newest, plan.mixture))
     way, tried = plan.training, all_tried(run, number, samples, critiques)
     pairs = room.once(PAIRS, lambda: pair_attempts(tried, way, bench.exams)) if isinstance(way, DPO) else []
+    if bench.learns_to_judge:
+        learn_to_judge(all_tried(run, number, samples, critiques), best, room, bench)
     start = best if plan.training.start == "best" else run.room("000").fetch(CHECKPOINT)
     student = room.once(CHECKPOINT, lambda: train_student(Lessons(dataset, pairs), plan.training, start, room, bench))
     attempts = room.once(ATTEMPTS, lambda: sit_exam(bench.tasks.dev, student, room, bench))

@@ -52,7 +52,7 @@ def test_check_tied_scores_give_no_pair() -> None:
         attempts("one", right=[RIGHT]),
         attempts("same", right=[RIGHT], wrong=[RIGHT]),
     ]
-    with pytest.raises(StageError, match="no pair: none of 4 problems has a right attempt and a wrong one"):
+    with pytest.raises(StageError, match="no pair: no problem has a right attempt"):
         pairs_of(*ties)
     assert [pair.prompt for pair in pairs_of(*ties, attempts("both", [RIGHT], [LATE]))] == ["both"]
 
@@ -150,5 +150,27 @@ def test_a_round_without_a_pair_fails_with_its_reason(swift_path: Path, launcher
     play(none, swift_path / "no pair", launchers[0])
     room = swift_path / "no pair/unbroken/rounds/001"
     closed = json.loads((room / "round.json").read_text())
-    assert closed["status"] == "failed" and "no pair: none of" in closed["reason"]
+    assert closed["status"] == "failed" and "no pair: no problem" in closed["reason"]
     assert (room / "admissions.jsonl").exists() and not (room / "pairs.jsonl").exists()
+
+
+def test_a_reward_model_judges_from_the_second_round_on_and_survives_every_death(
+    swift_path: Path, launchers: list[Launcher]
+) -> None:
+    cast = replace(SMALL, problems=60, critic="[verifier, reward]", budget="rounds: 2")
+    run = play(cast, swift_path / "reward", launchers[0])
+    first, second = (swift_path / f"reward/unbroken/rounds/00{number}" for number in (1, 2))
+    learnt = json.loads((first / "reward.json").read_text())
+    assert learnt["pairs"] > 0 and learnt["model"]["path"] == "rounds/001/reward" and (first / "reward").is_dir()
+    assert not (first / "judgement.json").exists()
+    said = json.loads((second / "judgement.json").read_text())
+    assert said["calibration"]["believed"] and said["calibration"]["agreement"]["n"] >= 10
+    asked = {row["id"]: row["checks"][-1] for row in rows(second / "critiques.jsonl") if row["score"] is not None}
+    assert asked.keys() == said["rewards"].keys() and {check["name"] for check in asked.values()} == {"reward"}
+    spent = {
+        name: row for name, row in run.state["spent"].items() if name.endswith(("judge by reward", "learn to judge"))
+    }
+    assert len(spent) == 3 and all(sum(map(float, row[1:3])) > 0 for row in spent.values())
+    points = range(run.reaches("learn to judge worked out"), run.reaches("learn to judge saved") + 2)
+    judging = range(run.reaches("judge by reward worked out"), run.reaches("critique saved", 2) + 1)
+    check_deaths(run, launchers, [(k,) for k in (*points, *judging)])

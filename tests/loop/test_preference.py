@@ -115,8 +115,8 @@ def test_preference_raises_the_score(
     dev, practice = problems[:DEV], problems[DEV : DEV + PRACTICE]
     pairs = [(pair.prompt, pair.chosen, pair.rejected) for pair in pairs_of(student, practice)]
     job = order(student, tmp_path / "out", pairs, epochs=2)
-    faster = job.train.settings.model_copy(update={"learning_rate": SETTINGS.learning_rate * 0.3})
-    job = replace(job, train=replace(job.train, settings=faster), sft=2.0)
+    faster = job.train.settings.model_copy(update={"learning_rate": SETTINGS.learning_rate * DPO.rate * 3})
+    job = replace(job, train=replace(job.train, settings=faster), sft=DPO().sft)
     trained: Trained = crew.run("loop.training.dpo:dpo", job, quiet, "dpo").result
     before, after = solved(student, dev), solved(tmp_path / "out", dev)
     log = log_of(job)

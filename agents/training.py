@@ -50,9 +50,9 @@ class DPO(Training):
     beta: Annotated[float, Field(ge=0.01, le=1)] = 0.1
     """The paper's own."""
     sft: Annotated[float, Field(ge=0, le=10)] = 2.0
-    """Weight of the next-token loss on the chosen ones, 1 in iterative RPO (arXiv 2404.19733). With 0, where right and
-    wrong share most of their tokens, both become less likely (arXiv 2402.13228). Scratch students' scores, by weight:
-    0.78 fell to 0.64 at 0 and rose to 0.80 at 1; 0.43 stayed at 1 and rose to 0.53 at 2."""
+    """Weight of the next-token loss on the chosen ones, 1 in iterative RPO (arXiv 2404.19733). With 0, where right
+    and wrong share most of their tokens, both become less likely (arXiv 2402.13228). Scratch students' scores, by
+    weight: 0.78 fell to 0.64 at 0 and rose to 0.80 at 1; 0.43 stayed at 1 and rose to 0.53 at 2."""
     pairs_per_problem: Annotated[int, Field(ge=1, le=16)] = 4
 
 

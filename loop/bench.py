@@ -189,7 +189,7 @@ class Bench:
         )
         return self.do("loop.drawing:draw", order, room, stage)
 
-    def train(self, room: Room, stage: Stage[Checkpoint], work: str, job: object) -> Trained:
+    def train(self, room: Room, stage: Stage[Any], work: str, job: object) -> Trained:
         """Have a trainer do `work` (see `TRAINERS`) and count what it cost."""
         module = "loop.scripted" if self.student.engine == "scripted" else f"loop.training.{TRAINERS[work]}"
         lost = self._lost_tokens(room)
@@ -201,7 +201,7 @@ class Bench:
         return trained
 
     def count_training(
-        self, room: Room, stage: Stage[Checkpoint], trained: Trained, lost: int = 0, peak_bytes: int = 0
+        self, room: Room, stage: Stage[Any], trained: Trained, lost: int = 0, peak_bytes: int = 0
     ) -> None:
         """Write down what training cost; `lost` tokens went into launches that died."""
         tokens = trained.tokens + lost

@@ -42,7 +42,7 @@ def judge_by_reward(run: Run, samples: Sequence[Sample], room: Room) -> Judgemen
     Raises: DamagedRunError when its folder is not what its manifest says.
     """
     critic = last_reward(run)
-    return critic and room.once(JUDGEMENT, lambda: _judge(critic, samples, room, run.bench))
+    return room.once(JUDGEMENT, lambda: _judge(critic, samples, room, run.bench)) if critic else None
 
 
 def learn_to_judge(tried: Iterable[Tried], student: Checkpoint, room: Room, bench: Bench) -> Reward:

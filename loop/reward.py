@@ -19,7 +19,9 @@ from loop.tried import Tried
 NAME = "reward"
 """Its word in the cast, and its folder in a round."""
 PAIRS_PER_PROBLEM = 4
-EPOCHS = 2.0
+EPOCHS = 3.0
+RATE = 0.3
+"""Times the student's own learning rate: of a scratch student's judge the area under the curve was 0.999, at 1 0.65."""
 
 
 def last_reward(run: Run) -> Checkpoint | None:
@@ -57,12 +59,12 @@ def _learn(tried: Iterable[Tried], student: Checkpoint, room: Room, bench: Bench
     pairs = pair_up(tried, PAIRS_PER_PROBLEM, bench.exams)
     if not pairs:
         return Reward(pairs=0, model=None)
-    out = room.new_checkpoint()
+    out, settings = room.new_checkpoint(), bench.student.settings
     train = TrainJob(
         start=str(bench.run / student.path),
         out=str(out),
         rows=(),
-        settings=bench.student.settings,
+        settings=settings.model_copy(update={"learning_rate": RATE * settings.learning_rate}),
         weights=bench.student.weights,
         seed=bench.seed_for(room.name, NAME),
         epochs=EPOCHS,

@@ -8,7 +8,7 @@ from agents.training import DPO
 from loop.contamination import Exams
 from loop.errors import StageError
 from loop.pairing import pair_up
-from loop.records import Pair
+from loop.preference import Pair
 from loop.tried import Tried
 
 

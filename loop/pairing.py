@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from loop.contamination import Exams
-from loop.records import Pair, digest
+from loop.preference import Pair
+from loop.records import digest
 from loop.tasks import folded
 from loop.tried import Tried
 

@@ -154,22 +154,6 @@ class Admission(Record):
     example: Example | None
 
 
-class Pair(Record):
-    """A right and a wrong attempt at the same problem, to learn a preference from."""
-
-    id: str
-    prompt: str
-    chosen: str
-    rejected: str
-    chosen_id: str
-    """Of the sample, or of the demonstration as an example."""
-    rejected_id: str
-    round: int
-    """In which the rejected attempt was drawn."""
-    hardness: float
-    """0 to 1: see loop/pairing.py."""
-
-
 class Attempt(Record):
     """The student's greedy answer to one problem of an exam or a probe, judged."""
 
@@ -238,15 +222,6 @@ class Checkpoint(Record):
     """Non-padding tokens trained on, epochs and copies counted."""
     loss: float | None = None
     note: str = ""
-
-
-class Reward(Record):
-    """A critic that a round has trained for the next ones."""
-
-    pairs: int
-    """That it learnt from."""
-    model: Checkpoint | None
-    """None where there was no pair yet."""
 
 
 class Spent(Record):

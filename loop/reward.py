@@ -11,7 +11,8 @@ from loop.gold import draw_trials, gold_of
 from loop.jobs import PairJob, Rewarded, RewardJob, TrainJob
 from loop.labels import labelled
 from loop.pairing import pair_up
-from loop.records import Checkpoint, Reward, Sample, Spent
+from loop.preference import Reward
+from loop.records import Checkpoint, Sample, Spent
 from loop.room import JUDGEMENT, REWARD, Room
 from loop.run import Run
 from loop.tried import Tried
@@ -21,7 +22,7 @@ NAME = "reward"
 PAIRS_PER_PROBLEM = 4
 EPOCHS = 3.0
 RATE = 0.3
-"""Times the student's own learning rate: of a scratch student's judge the area under the curve was 0.999, at 1 0.65."""
+"""Times the student's learning rate: the area under the curve of a scratch student's judge was 0.999, 0.65 at 1."""
 
 
 def last_reward(run: Run) -> Checkpoint | None:

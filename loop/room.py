@@ -28,18 +28,9 @@ from loop.files import (
     write_atomic,
 )
 from loop.ledger import Card, Ledger
+from loop.preference import Pair, Reward
 from loop.prepared import Annotated, Prepared, Scorer
-from loop.records import (
-    Admission,
-    Checkpoint,
-    Critique,
-    Evaluation,
-    Example,
-    Pair,
-    Reward,
-    Sample,
-    Spent,
-)
+from loop.records import Admission, Checkpoint, Critique, Evaluation, Example, Sample, Spent
 from loop.rounds import Round
 from loop.written import Piece, Sought
 

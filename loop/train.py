@@ -15,7 +15,8 @@ from loop.bench import Bench
 from loop.crew import NO_LIMITS
 from loop.files import as_json
 from loop.jobs import ConvergeJob, PreferenceJob, Trained, TrainJob
-from loop.records import Checkpoint, Example, Pair, digest
+from loop.preference import Pair
+from loop.records import Checkpoint, Example, digest
 from loop.room import CHECKPOINT, Room
 
 Rows = tuple[tuple[str, str, int], ...]

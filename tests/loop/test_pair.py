@@ -23,7 +23,8 @@ from agents.uniform import Uniform
 from loop.contamination import Exams
 from loop.errors import StageError
 from loop.pair import pair_attempts
-from loop.records import Pair, digest
+from loop.preference import Pair
+from loop.records import digest
 from loop.tried import Tried
 
 RIGHT = "2 + 3 = 5\n5 + 4 = 9\n#### 9"

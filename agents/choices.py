@@ -150,8 +150,19 @@ def _check_training(plan: Proposal, brief: PlanBrief) -> None:
         raise ValueError(f"training.method: {training.method} is not allowed; choose from {', '.join(brief.methods)}")
     if brief.start in ("base", "best") and training.start != brief.start:
         raise ValueError(f"training.start: the objective fixes it; write {brief.start}")
+    plans = [plan, *(past.plan for past in brief.history if past.plan)]
+    if training.compares and not any(map(_draws_several, plans)):
+        raise ValueError(
+            f"training.method: {training.method} compares attempts at a problem; give an allotment 2 samples or more"
+        )
     if training.epochs > most_epochs(brief):
         raise ValueError(f"training.epochs: {training.epochs:g} are too many; write at most {most_epochs(brief):g}")
+
+
+def _draws_several(plan: Proposal) -> bool:
+    """Whether a problem has more than one attempt."""
+    practised = [strategy for strategy in plan.strategies if isinstance(strategy, Practice)]
+    return any(a.problems and a.samples * s.weight > 1 for s in practised for a in s.allotments)
 
 
 def _check_documents(plan: Proposal, brief: PlanBrief) -> None:

@@ -24,6 +24,7 @@ from agents.strategies import Allotment, Arbitration, ComputeMatched, Practising
 from agents.uniform import (
     SAMPLES_EACH,
     Key,
+    in_groups,
     name_failures,
     name_of,
     spread,
@@ -87,7 +88,7 @@ class Rules:
         portions = apportion(standings(brief), brief)
         scale = affordable(portions, brief)
         counts = spread([portion.samples * scale for portion in portions], len(brief.history))
-        allotments = tuple(filter(None, map(allot, portions, counts, repeat(brief)))) or _least(portions)
+        allotments = in_groups(map(allot, portions, counts, repeat(brief)), brief) or _least(portions)
         return Plan(
             hypothesis=hypothesis(portions, allotments, brief),
             answers=_answers(portions, allotments, brief.diagnosis),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from agents.briefs import CellBrief, Evidence, PlanBrief
@@ -67,6 +67,18 @@ def uniform_problems(brief: PlanBrief) -> float:
 def within(cell: CellBrief, problems: int) -> int:
     """As many problems as are asked for and there are."""
     return max(0, min(problems, 1_000_000 if cell.left is None else cell.left, 1_000_000))
+
+
+def in_groups(allotments: Iterable[Allotment | None], brief: PlanBrief) -> tuple[Allotment, ...]:
+    """Those that there are; with several samples a problem, as many in all, where the method compares attempts."""
+    found = tuple(filter(None, allotments))
+    if not METHODS[brief.methods[0]].compares:
+        return found
+    counts = [math.ceil(allotment.problems * allotment.samples / SAMPLES_EACH) for allotment in found]
+    return tuple(
+        allotment.model_copy(update={"problems": count, "samples": SAMPLES_EACH})
+        for allotment, count in zip(found, counts, strict=True)
+    )
 
 
 def training_of(brief: PlanBrief, epochs: float) -> TrainingChoice:

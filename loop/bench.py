@@ -31,8 +31,7 @@ from loop.tasks import Tasks
 EMBED = "loop.embedding:embed"
 """Needs torch, and so a child of its own, whatever the student is."""
 
-
-TRAINERS = {"adopt": "student", "converge": "convergence", "sft": "sft"}
+TRAINERS = {"adopt": "student", "converge": "convergence", "sft": "sft", "dpo": "dpo", "reward": "reward"}
 """What a trainer can do, and the module of loop/training/ that does it."""
 BEFORE_THE_LOOP = ("adopt", "converge")
 
@@ -82,6 +81,8 @@ class Bench:
     """What `loop evolve` found that a challenger should be told."""
     critics: tuple[Seat, ...] = ()
     """Models that judge what the verifiers let through."""
+    learns_to_judge: bool = False
+    """Whether each round trains a reward model, a critic of the next."""
     rubric: Rubric | None = None
     """What critics judge by; None where there are none."""
     bar: float = 0.8
@@ -186,13 +187,13 @@ class Bench:
             template=what.template,
             limits=limits,
         )
-        return self._do("loop.drawing:draw", order, room, stage)
+        return self.do("loop.drawing:draw", order, room, stage)
 
-    def train(self, room: Room, stage: Stage[Checkpoint], work: str, job: object) -> Trained:
+    def train(self, room: Room, stage: Stage[Any], work: str, job: object) -> Trained:
         """Have a trainer do `work` (see `TRAINERS`) and count what it cost."""
         module = "loop.scripted" if self.student.engine == "scripted" else f"loop.training.{TRAINERS[work]}"
         lost = self._lost_tokens(room)
-        done = self._do(f"{module}:{work}", job, room, stage)
+        done = self.do(f"{module}:{work}", job, room, stage)
         trained: Trained = done.result
         self.count_training(room, stage, trained, lost, done.peak_bytes)
         if trained.stopped and work not in BEFORE_THE_LOOP:
@@ -200,18 +201,18 @@ class Bench:
         return trained
 
     def count_training(
-        self, room: Room, stage: Stage[Checkpoint], trained: Trained, lost: int = 0, peak_bytes: int = 0
+        self, room: Room, stage: Stage[Any], trained: Trained, lost: int = 0, peak_bytes: int = 0
     ) -> None:
         """Write down what training cost; `lost` tokens went into launches that died."""
         tokens = trained.tokens + lost
-        flops = trained.parameters * (6.0 * tokens + 2.0 * trained.sampled_tokens)
+        flops = trained.parameters * (6.0 * tokens + 2.0 * (trained.sampled_tokens + trained.reference_tokens))
         spent = Spent(tokens_trained=tokens, tokens_sampled=trained.sampled_tokens, flops=flops)
         room.spend(stage, spent, trained.engine_seconds if peak_bytes else 0.0, peak_bytes)
 
     def embed(self, room: Room, stage: Stage[Any], job: EmbedJob) -> Embedded:
         """Have a frozen model's features of texts written to a file, and count what that cost."""
         scripted = self.student.engine == "scripted" and job.kind == "hidden"
-        done = self._do("loop.scripted:embed" if scripted else EMBED, job, room, stage)
+        done = self.do("loop.scripted:embed" if scripted else EMBED, job, room, stage)
         read: Embedded = done.result
         spent = Spent(tokens_sampled=read.tokens, flops=2.0 * read.parameters * read.tokens)
         room.spend(stage, spent, read.engine_seconds, done.peak_bytes)
@@ -236,7 +237,8 @@ class Bench:
             last = tokens
         return lost + last
 
-    def _do(self, work: str, job: object, room: Room, stage: Stage[Any]) -> Work:
+    def do(self, work: str, job: object, room: Room, stage: Stage[Any]) -> Work:
+        """Have a child do the work for a stage; what it cost is the caller's to count."""
         report: Report = room.screen.progress
         if self.student.engine == "scripted" and work != EMBED:
             return self.crew.run_here(work, job, report)

@@ -68,6 +68,14 @@ class Calibration(Record):
     """Why it is not believed; else ""."""
 
 
+class Judgement(Record):
+    """What the reward model of an earlier round made of a round's samples, and how far it can be believed."""
+
+    calibration: Calibration
+    rewards: dict[str, float]
+    """Of what the verifiers passed, by sample; above 0: more likely right than wrong."""
+
+
 def hold(critic: Critic, trial: Trial) -> Outcome:
     """Ask a critic one trial: the critic alone, no verifier and no guard before it. For a pool of threads.
 

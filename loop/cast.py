@@ -16,7 +16,7 @@ from loop.sources import Settings, Text, mistake
 
 HOUSE = {
     "rules": ("orchestrator",), "uniform": ("orchestrator",), "verifier": ("critic", "judge"),
-    "student": ("sampler", "teachers", "weak", "strong"),
+    "reward": ("critic",), "student": ("sampler", "teachers", "weak", "strong"),
 }  # fmt: skip
 """The words of the house, and the parts that each can play."""
 SCRIPTS = {
@@ -191,7 +191,7 @@ class Cast(Settings):
     orchestrator: Players = (Player(model="rules"),)
     sampler: Samplers = (Player(model="student"),)
     critic: Players = (Player(model="verifier"),)
-    """Verifiers run first wherever a problem has one; every model judges what they leave open."""
+    """Verifiers run first wherever a problem has one; models, and `reward` that each round trains, judge the rest."""
     challenger: Players | None = None
     weak: Players | None = None
     strong: Players | None = None

@@ -29,6 +29,7 @@ class Judged:
     sought: Sequence[Sought] = ()
     known: Collection[str] = ()
     """Prompts that earlier rounds drew, folded."""
+    pairs: int = 0
 
 
 def close_round(
@@ -57,6 +58,7 @@ def close_round(
         sampled=len(judged.samples),
         passed=sum(c.passed for c in judged.critiques),
         examples=len(admitted),
+        pairs=judged.pairs,
         dropped=dict(sorted(dropped.items())),
         questions=tally_questions(judged.sought),
         dev_cells=evaluation.cells,

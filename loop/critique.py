@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from math import exp
 from statistics import median
 from typing import TypeVar
 
@@ -15,13 +16,14 @@ from agents.critics.vote import Majority
 from agents.talk import Talker
 from agents.verdicts import CriticBrief, Finding, Rubric, Verdict
 from loop.bench import Bench
-from loop.calibration import Calibration, as_check, calibrate, hold, hold_pair
+from loop.calibration import Calibration, Judgement, as_check, calibrate, hold, hold_pair
 from loop.gold import draw_trials, gold_of
 from loop.judging import Judge
 from loop.labels import labelled
 from loop.players import talking
 from loop.records import Critique, Sample, digest
 from loop.room import CALIBRATIONS, CRITIQUES, Room, Screen
+from loop.verifiers import Check
 
 THREADS = 32
 """Questions at once, at the most; an endpoint is asked no faster than it stands."""
@@ -37,9 +39,16 @@ Said = TypeVar("Said")
 
 
 def criticise(
-    samples: Sequence[Sample], calibrations: Sequence[Calibration], room: Room, bench: Bench
+    samples: Sequence[Sample],
+    calibrations: Sequence[Calibration],
+    room: Room,
+    bench: Bench,
+    judgement: Judgement | None = None,
 ) -> list[Critique]:
-    """One critique a sample, in their order. A critic refuses what verifiers passed, and saves nothing."""
+    """One critique a sample, in their order. A critic refuses what verifiers passed, and saves nothing.
+
+    Args: judgement: of the reward model, where an earlier round trained one.
+    """
     critiques = _verify(samples, bench.judge, room.screen)
     typical = round(median([len(row.response) for row in bench.demonstrations] or [0]))
     for seat in bench.critics:
@@ -52,6 +61,8 @@ def criticise(
             briefs = [_brief(samples[i], critiques[i], typical) for i in passed]
             for i, verdict in zip(passed, _ask_all(critic.judge, briefs, room, bench), strict=True):
                 critiques[i] = _with(critiques[i], verdict)
+    if judgement and judgement.calibration.believed:
+        critiques = [_rewarded(critique, judgement.rewards.get(critique.id)) for critique in critiques]
     return [
         _unjudged(critique) if sample.written else critique
         for sample, critique in zip(samples, critiques, strict=True)
@@ -138,14 +149,20 @@ def _unjudged(critique: Critique) -> Critique:
 
 
 def _with(critique: Critique, verdict: Verdict) -> Critique:
-    check = as_check(verdict)
+    said = {"score": verdict.score, "template": verdict.prompt}
+    return _checked(critique, as_check(verdict)).model_copy(update=said)
+
+
+def _rewarded(critique: Critique, reward: float | None) -> Critique:
+    """With what the reward model says, of one that everybody else has passed; its score by Bradley and Terry."""
+    if reward is None or not critique.passed:
+        return critique
+    check = Check(name="reward", verdict="passed" if reward > 0 else "failed", detail=f"reward {reward:.3f}")
+    return _checked(critique, check).model_copy(update={"score": 1 / (1 + exp(-max(-500.0, reward)))})
+
+
+def _checked(critique: Critique, check: Check) -> Critique:
+    """With one more check, which has the last word."""
     refused = check.verdict == "failed"
-    return critique.model_copy(
-        update={
-            "checks": (*critique.checks, check),
-            "passed": not refused,
-            "reason": "refused by a critic" if refused else "",
-            "score": verdict.score,
-            "template": verdict.prompt,
-        }
-    )
+    found = {"passed": not refused, "reason": "refused by a critic" if refused else ""}
+    return critique.model_copy(update={"checks": (*critique.checks, check), **found})

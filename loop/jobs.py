@@ -90,6 +90,43 @@ class TrainJob:
 
 
 @dataclass(frozen=True)
+class PairJob:
+    """Train on from a model by pairs of (prompt, chosen, rejected); `train` has no rows."""
+
+    train: TrainJob
+    pairs: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class PreferenceJob(PairJob):
+    """Have the student prefer the chosen ones."""
+
+    beta: float
+    sft: float
+    """Weight of the next-token loss on the chosen ones."""
+
+
+@dataclass(frozen=True)
+class RewardJob:
+    """Have a reward model judge (prompt, response) pairs."""
+
+    model: str
+    """Its folder."""
+    texts: tuple[tuple[str, str], ...]
+    settings: TrainSettings
+
+
+@dataclass(frozen=True)
+class Rewarded:
+    """What a reward model made of texts, in their order: above 0 is more likely right than wrong."""
+
+    rewards: tuple[float, ...]
+    tokens: int
+    parameters: int
+    engine_seconds: float
+
+
+@dataclass(frozen=True)
 class ConvergeJob:
     """How the student of round 0 is made: trained in cycles until the held-out part has nothing more to gain."""
 
@@ -119,6 +156,8 @@ class Trained:
     loss: float | None
     engine_seconds: float
     sampled_tokens: int = 0
+    reference_tokens: int = 0
+    """Non-padding tokens that a frozen copy of the student read."""
     looks: tuple[dict[str, float], ...] = ()
     """Round 0: step, accuracy, loss and tokens, at each look at the held-out part."""
     stopped: str = ""

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from agents.replies import Diagnosis, Plan
 from agents.selfinstruct.rows import Round as Asked
-from loop.calibration import Calibration
+from loop.calibration import Calibration, Judgement
 from loop.errors import DamagedRunError
 from loop.evolution import Proposal
 from loop.failpoints import failpoint
@@ -28,16 +28,9 @@ from loop.files import (
     write_atomic,
 )
 from loop.ledger import Card, Ledger
+from loop.preference import Pair, Reward
 from loop.prepared import Annotated, Prepared, Scorer
-from loop.records import (
-    Admission,
-    Checkpoint,
-    Critique,
-    Evaluation,
-    Example,
-    Sample,
-    Spent,
-)
+from loop.records import Admission, Checkpoint, Critique, Evaluation, Example, Sample, Spent
 from loop.rounds import Round
 from loop.written import Piece, Sought
 
@@ -105,8 +98,11 @@ WRITTEN = _rows("write", "written.jsonl", Piece)
 SAMPLES = _appended("sample", "samples.jsonl", Sample)
 CALIBRATIONS = _rows("calibrate", "calibrations.jsonl", Calibration)
 CRITIQUES = _rows("critique", "critiques.jsonl", Critique)
+JUDGEMENT = _record("judge by reward", "judgement.json", Judgement)
+REWARD = _record("learn to judge", "reward.json", Reward)
 ADMISSIONS = _rows("curate", "admissions.jsonl", Admission)
 DATASET = _rows("mix", "dataset.jsonl", Example)
+PAIRS = _rows("pair", "pairs.jsonl", Pair)
 CHECKPOINT = Stage[Checkpoint]("train", "checkpoint", save=lambda *_: None, load=lambda _: None)  # type: ignore[arg-type, return-value]
 ATTEMPTS = _appended("sit the exam", "attempts.jsonl", Sample)
 AGAIN = _appended("sit again", "again.jsonl", Sample)

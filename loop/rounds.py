@@ -98,6 +98,8 @@ class Round(Record):
     sampled: int = 0
     passed: int = 0
     examples: int = 0
+    pairs: int = 0
+    """Of a right and a wrong attempt, where the student was trained on such."""
     dropped: dict[str, int] = Field(default_factory=dict)
     """Samples that did not become examples, by reason."""
     questions: dict[str, int] = Field(default_factory=dict)

@@ -116,6 +116,7 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
         guidance=guidance_of(objective),
         critics=tuple(seat_of(player, objective) for player in cast.critics),
         rubric=_rubric(objective) if cast.critics else None,
+        learns_to_judge=any(player.model == "reward" for player in cast.critic),
         bar=objective.critic.bar,
         embeddings=objective.model_name(objective.critic.embeddings) if objective.critic.embeddings else "",
         extracts=Extracts(read_documents(objective), exams) if objective.documents else None,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from agents.briefs import PlanBrief, PreparedBrief, RoundBrief
 from agents.replies import Diagnosis, Plan
+from agents.training import DPO
 from loop.bench import Bench
 from loop.budget import BudgetSpent
 from loop.close import Judged, close_round
@@ -18,11 +19,13 @@ from loop.diagnose import diagnose, sit_probe, tally_probe
 from loop.earlier import Earlier, earlier_examples
 from loop.errors import LoopError, ObjectiveError, StageError
 from loop.evaluate import evaluate, measure_noise, sit_again, sit_exam
+from loop.pair import pair_attempts
 from loop.plan import make_plan, round_brief, write_brief
 from loop.prepare import annotate_extracts, prepare, with_prepared
 from loop.prepared import tally_prepared
 from loop.records import Checkpoint
 from loop.repeats import Known
+from loop.reward import judge_by_reward, learn_to_judge
 from loop.room import (
     ADMISSIONS,
     AGAIN,
@@ -34,6 +37,7 @@ from loop.room import (
     DATASET,
     DIAGNOSIS,
     EVALUATION,
+    PAIRS,
     PLAN,
     PREPARED,
     PROBE,
@@ -50,6 +54,7 @@ from loop.sample import draw_samples
 from loop.scorers import fit_scorers
 from loop.seek import seek_questions
 from loop.train import Lessons, make_student, train_student
+from loop.tried import all_tried
 from loop.vitals import signs_of_collapse
 from loop.write import write_pieces
 
@@ -109,20 +114,25 @@ def play_round(run: Run, number: int) -> Round:
     pieces = room.once(WRITTEN, lambda: write_pieces(plan, sought, drawn, room, bench)) if bench.writers else []
     samples = room.once(SAMPLES, lambda: draw_samples(plan, pieces, best, drawn, room, bench))
     gauged = room.once(CALIBRATIONS, lambda: calibrate_critics(samples, room, bench)) if bench.critics else []
-    critiques = room.once(CRITIQUES, lambda: criticise(samples, gauged, room, bench))
+    said = judge_by_reward(run, samples, room) if bench.learns_to_judge else None
+    critiques = room.once(CRITIQUES, lambda: criticise(samples, gauged, room, bench, said))
     known = Known(bench.exams, [*map(demonstration_row, bench.demonstrations), *earlier])
     admissions = room.once(ADMISSIONS, lambda: admit(number, plan, samples, critiques, known, bench.seed))
     newest = [a.example for a in admissions if a.example]
     dataset = room.once(DATASET, lambda: mix(bench.demonstrations, earlier, newest, plan.mixture))
+    way, tried = plan.training, all_tried(run, number, samples, critiques)
+    pairs = room.once(PAIRS, lambda: pair_attempts(tried, way, bench.exams)) if isinstance(way, DPO) else []
+    if bench.learns_to_judge:
+        learn_to_judge(all_tried(run, number, samples, critiques), best, room, bench)
     start = best if plan.training.start == "best" else run.room("000").fetch(CHECKPOINT)
-    student = room.once(CHECKPOINT, lambda: train_student(Lessons(dataset), plan.training, start, room, bench))
+    student = room.once(CHECKPOINT, lambda: train_student(Lessons(dataset, pairs), plan.training, start, room, bench))
     attempts = room.once(ATTEMPTS, lambda: sit_exam(bench.tasks.dev, student, room, bench))
     bar = bar_of(run.ledger.rounds())
     evaluation = room.once(EVALUATION, lambda: evaluate("dev", attempts, student, bench.judge, best_exam, bar))
     now_best = student if evaluation.verdict and evaluation.verdict.keep else best
     probe = room.once(PROBE, lambda: sit_probe(now_best, drawn, room, bench))
     room.once(DIAGNOSIS, lambda: diagnose(probe, room, bench, evaluation, best_exam))
-    judged = Judged(plan, samples, critiques, admissions, sought=sought, known=drawn.seen)
+    judged = Judged(plan, samples, critiques, admissions, sought=sought, known=drawn.seen, pairs=len(pairs))
     probed = tally_probe(probe, bench.judge)
     return room.once(ROUND, lambda: close_round(number, judged, student, evaluation, probed, bench))
 

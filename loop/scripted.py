@@ -16,9 +16,10 @@ from agents.engines.scripted import MODEL_FILE
 from loop.clusters import SMALLEST, Group, GroupJob
 from loop.crew import Report
 from loop.files import make_folder
-from loop.jobs import ConvergeJob, Trained, TrainJob
+from loop.jobs import ConvergeJob, PairJob, PreferenceJob, Rewarded, RewardJob, Trained, TrainJob
 from loop.quality import Embedded, EmbedJob
 from loop.records import digest
+from loop.verifiers import check_equations
 
 PARAMETERS = 1
 FEATURES = 64
@@ -37,6 +38,28 @@ def sft(job: TrainJob, report: Report) -> Trained:
     (Path(job.out) / MODEL_FILE).write_text(json.dumps(learnt, sort_keys=True), encoding="utf-8")
     report(1, 1, "")
     return Trained(PARAMETERS, steps=len(job.rows), tokens=round(size * passes), loss=None, engine_seconds=0.0)
+
+
+def dpo(job: PreferenceJob, report: Report) -> Trained:
+    """A pair teaches what its right attempt does, and costs both."""
+    done = sft(replace(job.train, rows=tuple((prompt, chosen, 1) for prompt, chosen, _ in job.pairs)), report)
+    size = sum(_tokens(prompt, chosen) + _tokens(prompt, rejected) for prompt, chosen, rejected in job.pairs)
+    tokens = round(size * job.train.epochs)
+    return replace(done, tokens=tokens, reference_tokens=tokens)
+
+
+def reward(job: PairJob, report: Report) -> Trained:
+    """It learns nothing: `score` knows what is right."""
+    (Path(job.train.out) / MODEL_FILE).write_text("{}", encoding="utf-8")
+    size = sum(2 * len(prompt.split()) + len(f"{good} {bad}".split()) for prompt, good, bad in job.pairs)
+    return Trained(PARAMETERS, steps=len(job.pairs), tokens=size, loss=None, engine_seconds=0.0)
+
+
+def score(job: RewardJob, report: Report) -> Rewarded:
+    """1 where every equation holds, else -1."""
+    right = [check_equations(response).verdict == "passed" for _, response in job.texts]
+    tokens = sum(_tokens(*text) for text in job.texts)
+    return Rewarded(tuple(1.0 if good else -1.0 for good in right), tokens, PARAMETERS, 0.0)
 
 
 def converge(job: ConvergeJob, report: Report) -> Trained:

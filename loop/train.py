@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from agents.training import SFT, TrainingChoice
+from agents.training import DPO, SFT, TrainingChoice
 from loop.bench import Bench
 from loop.crew import NO_LIMITS
 from loop.files import as_json
-from loop.jobs import ConvergeJob, Trained, TrainJob
+from loop.jobs import ConvergeJob, PreferenceJob, Trained, TrainJob
+from loop.preference import Pair
 from loop.records import Checkpoint, Example, digest
 from loop.room import CHECKPOINT, Room
 
@@ -30,6 +31,7 @@ class Lessons:
     """What a round has to learn from; a method takes of it what it can use."""
 
     dataset: Sequence[Example]
+    pairs: Sequence[Pair] = ()
 
 
 def train_student(
@@ -38,8 +40,12 @@ def train_student(
     """The checkpoint that comes of training on from `start` by the plan's method."""
     rows = tuple((row.prompt, row.response, row.copies) for row in lessons.dataset)
     limits = bench.meter.limits((room.name, CHECKPOINT.name), trains=True)
-    job = _from(start, choice, replace(_job(rows, room, bench), epochs=choice.epochs, limits=limits), bench)
-    return _publish(room, Path(job.out), bench.train(room, CHECKPOINT, choice.method, job))
+    train = _from(start, choice, replace(_job(rows, room, bench), epochs=choice.epochs, limits=limits), bench)
+    job: TrainJob | PreferenceJob = train
+    if isinstance(choice, DPO):
+        pairs = tuple((pair.prompt, pair.chosen, pair.rejected) for pair in lessons.pairs)
+        job = PreferenceJob(replace(train, rows=()), pairs, choice.beta, choice.sft)
+    return _publish(room, Path(train.out), bench.train(room, CHECKPOINT, choice.method, job))
 
 
 def train_control(tokens: int, choice: TrainingChoice, start: Checkpoint, room: Room, bench: Bench) -> Checkpoint:
@@ -106,7 +112,7 @@ def _job(rows: Rows, room: Room, bench: Bench) -> TrainJob:
 
 
 def _from(start: Checkpoint, choice: TrainingChoice, job: TrainJob, bench: Bench) -> TrainJob:
-    rate = job.settings.learning_rate * choice.learning_rate_scale
+    rate = job.settings.learning_rate * choice.rate * choice.learning_rate_scale
     settings = job.settings.model_copy(update={"learning_rate": rate})
     return replace(job, start=str(bench.run / start.path), settings=settings)
 

@@ -20,6 +20,7 @@ tasks:
   dev: {{from: practice, size: {dev}}}
   test: {{from: practice, size: {test}}}
 budget: {{{budget}}}
+training: {{method: {method}}}
 cast: {{orchestrator: {orchestrator}, sampler: {sampler}, critic: {critic}}}
 seed: {seed}
 ---
@@ -36,6 +37,7 @@ class Scripted:
     orchestrator: str = "rules"
     sampler: str = "student"
     critic: str = "verifier"
+    method: str = "auto"
     seed: int = 11
     problems: int = 44
     demonstrations: int = 24

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -16,6 +17,9 @@ from loop.jobs import Diverged, Trained, TrainJob
 
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Counts tokens and time, reports, keeps to the limits, and stops at a loss that is no number."""
+
+    shown: ClassVar[Mapping[str, str]] = {}
+    """What else of TRL's numbers the log gets: its name there, and ours."""
 
     def __init__(self, job: TrainJob, steps: int, report: Report) -> None:
         self._job, self._of, self._report = job, steps, report
@@ -66,7 +70,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.loss = loss
         rate = self.tokens / max(time.monotonic() - self._began, 1e-9)
         self._report(self.steps, self._of, f"{rate:,.0f} tokens/s, loss {loss:.3f}")
-        self.log({"step": self.steps, "of": self._of, "loss": loss, "tokens": self.tokens})
+        more = {name: logs[key] for key, name in self.shown.items() if key in logs}
+        self.log({"step": self.steps, "of": self._of, "loss": loss, "tokens": self.tokens, **more})
 
     def log(self, line: dict[str, float]) -> None:
         """Add a line to the job's log."""

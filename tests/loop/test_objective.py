@@ -481,7 +481,7 @@ MISTAKES = [
         "[{source: problems.jsonl, size: 8}]",
         "tasks.dev.0.size: 8 is more than its 7 dis",
     ),
-    ("seed: 0", "training: {method: grpo}", "training.method: grpo is not available yet; write auto or sft"),
+    ("seed: 0", "training: {method: grpo}", "training.method: grpo is not available yet; write auto or sft or dpo"),
     (
         "seed: 0",
         "training: {method: magic}",
@@ -497,7 +497,7 @@ MISTAKES = [
     (
         "seed: 0",
         "cast: {critic: [verifier, rules]}",
-        "cast.critic.1: rules cannot play critic; write verifier, ",
+        "cast.critic.1: rules cannot play critic; write verifier or reward, or a model",
     ),
     ("seed: 0", "cast: {sampler: [student, student]}", "cast.sampler.1: student stands there twice; keep one"),
     ("seed: 0", "cast: {critic: [org/m, {model: org/m}]}", "cast.critic.1: {model: org/m} stands there twice; keep"),

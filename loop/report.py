@@ -247,9 +247,10 @@ def _costs(standing: Standing) -> list[tuple[str, Spent]]:
 
 
 def _control_tokens(source: Source) -> tuple[int, int] | None:
-    """Tokens trained by the control, and by the rounds up to the best that it was to match."""
+    """Tokens trained by the control, and those of equal cost by the rounds up to the best that it was to match."""
     cards = source.ledger.cards()
-    trained = {room: card.detail.get("tokens", 0) for (room, stage), card in cards.items() if stage == "train"}
+    details = {room: card.detail for (room, stage), card in cards.items() if stage == "train"}
+    trained = {room: max(d.get("tokens", 0), d.get("matched", 0)) for room, d in details.items()}
     control = [tokens for room, tokens in trained.items() if room.startswith("control/")]
     rounds = [t for room, t in trained.items() if room.isdigit() and 0 < int(room) <= source.standing.best]
     return (sum(control), sum(rounds)) if control else None

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from agents.replies import Diagnosis, Plan
 from agents.selfinstruct.rows import Round as Asked
 from loop.calibration import Calibration
+from loop.drilled import Drill
 from loop.errors import DamagedRunError
 from loop.evolution import Proposal
 from loop.failpoints import failpoint
@@ -107,6 +108,7 @@ CALIBRATIONS = _rows("calibrate", "calibrations.jsonl", Calibration)
 CRITIQUES = _rows("critique", "critiques.jsonl", Critique)
 ADMISSIONS = _rows("curate", "admissions.jsonl", Admission)
 DATASET = _rows("mix", "dataset.jsonl", Example)
+DRILLS = _rows("drill", "drills.jsonl", Drill)
 CHECKPOINT = Stage[Checkpoint]("train", "checkpoint", save=lambda *_: None, load=lambda _: None)  # type: ignore[arg-type, return-value]
 ATTEMPTS = _appended("sit the exam", "attempts.jsonl", Sample)
 EVALUATION = _record("evaluate", "evaluation.json", Evaluation)

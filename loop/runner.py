@@ -14,6 +14,7 @@ from loop.contest import best_round, best_so_far, play_control, play_test
 from loop.critique import calibrate_critics, criticise
 from loop.curate import admit, demonstration_row, mix
 from loop.diagnose import diagnose, sit_probe, tally_probe
+from loop.drill import choose_drills, drilled
 from loop.earlier import Earlier, earlier_examples
 from loop.errors import LoopError, ObjectiveError, StageError
 from loop.evaluate import evaluate, sit_exam
@@ -31,6 +32,7 @@ from loop.room import (
     CRITIQUES,
     DATASET,
     DIAGNOSIS,
+    DRILLS,
     EVALUATION,
     PLAN,
     PREPARED,
@@ -110,8 +112,10 @@ def play_round(run: Run, number: int) -> Round:
     admissions = room.once(ADMISSIONS, lambda: admit(number, plan, samples, critiques, known, bench.seed))
     newest = [a.example for a in admissions if a.example]
     dataset = room.once(DATASET, lambda: mix(bench.demonstrations, earlier, newest, plan.mixture))
+    drills = room.once(DRILLS, lambda: choose_drills(plan, samples, critiques, room, bench)) if drilled(plan) else []
+    lessons = Lessons(dataset, [drill.problem for drill in drills])
     start = best if plan.training.start == "best" else run.room("000").fetch(CHECKPOINT)
-    student = room.once(CHECKPOINT, lambda: train_student(Lessons(dataset), plan.training, start, room, bench))
+    student = room.once(CHECKPOINT, lambda: train_student(lessons, plan.training, start, room, bench))
     attempts = room.once(ATTEMPTS, lambda: sit_exam(bench.tasks.dev, student, room, bench))
     evaluation = room.once(EVALUATION, lambda: evaluate("dev", attempts, student, bench.judge, best_exam))
     now_best = student if evaluation.verdict and evaluation.verdict.keep else best

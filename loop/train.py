@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from agents.training import SFT, TrainingChoice
+from agents.training import GRPO, SFT, TrainingChoice
 from loop.bench import Bench
 from loop.crew import NO_LIMITS
+from loop.errors import StageError
 from loop.files import as_json
-from loop.jobs import ConvergeJob, Trained, TrainJob
-from loop.records import Checkpoint, Example, digest
+from loop.jobs import ConvergeJob, DrillJob, Trained, TrainJob
+from loop.records import Checkpoint, Example, Problem, digest
 from loop.room import CHECKPOINT, Room
 
 Rows = tuple[tuple[str, str, int], ...]
@@ -30,16 +31,22 @@ class Lessons:
     """What a round has to learn from; a method takes of it what it can use."""
 
     dataset: Sequence[Example]
+    problems: Sequence[Problem] = ()
+    """To be reinforced on."""
 
 
 def train_student(
     lessons: Lessons, choice: TrainingChoice, start: Checkpoint, room: Room, bench: Bench
 ) -> Checkpoint:
-    """The checkpoint that comes of training on from `start` by the plan's method."""
+    """The checkpoint that comes of training on from `start` by the plan's method.
+
+    Raises: StageError when there is nothing that the method could learn from.
+    """
     rows = tuple((row.prompt, row.response, row.copies) for row in lessons.dataset)
     limits = bench.meter.limits((room.name, CHECKPOINT.name), trains=True)
     job = _from(start, choice, replace(_job(rows, room, bench), epochs=choice.epochs, limits=limits), bench)
-    return _publish(room, Path(job.out), bench.train(room, CHECKPOINT, choice.method, job))
+    work = _drilling(lessons, choice, job, bench) if isinstance(choice, GRPO) else job
+    return _publish(room, Path(job.out), bench.train(room, CHECKPOINT, choice.method, work))
 
 
 def train_control(tokens: int, choice: TrainingChoice, start: Checkpoint, room: Room, bench: Bench) -> Checkpoint:
@@ -111,6 +118,19 @@ def _from(start: Checkpoint, choice: TrainingChoice, job: TrainJob, bench: Bench
     return replace(job, start=str(bench.run / start.path), settings=settings)
 
 
+def _drilling(lessons: Lessons, choice: GRPO, job: TrainJob, bench: Bench) -> DrillJob:
+    if not lessons.problems:
+        raise StageError("no problem of the round is worth reinforcing: all that was sampled was solved every time")
+    return DrillJob(
+        train=replace(job, rows=()),
+        choice=choice,
+        problems=tuple(lessons.problems),
+        judge=bench.judge,
+        max_new_tokens=bench.student.max_new_tokens,
+        vllm=bench.student.engine == "vllm",
+    )
+
+
 def _shelf(job: ConvergeJob) -> Path:
     """Where this very student is kept for other runs: known by everything that it depends on."""
     home = os.environ.get("LOOP_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "loop"
@@ -134,5 +154,7 @@ def _publish(room: Room, out: Path, trained: Trained) -> Checkpoint:
         parameters=trained.parameters,
         steps=trained.steps,
         tokens=trained.tokens,
+        matched=trained.matched,
         loss=trained.loss,
+        reinforced=trained.reinforced,
     )

@@ -6,6 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+LOST = 1e-6
+"""Odds against no right answer for so long, below which the student has unlearnt to answer."""
+SURE = 0.9
+"""The most that a mean reward is taken to promise of the next group."""
+
 
 @dataclass(frozen=True)
 class Reinforcement:
@@ -41,6 +46,20 @@ class Count:
     def told(self) -> Reinforcement:
         """What was counted so far."""
         return replace(self._told, clipped=fmean(self._clipped) if self._clipped else 0.0)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing is right any more, though by the mean reward until then it should be, were a group one answer.
+
+        So a training by reward diverges: its loss stays a number, near 0 whatever happens.
+        """
+        told = self._told
+        right = [at for at, reward in enumerate(told.rewards, 1) if reward > 0]
+        since = len(told.rewards) - max(right, default=0)
+        if not right or not since:
+            return False
+        promised = min(SURE, fmean(told.rewards[: right[-1]]))
+        return (1 - promised) ** (since * told.groups / len(told.rewards)) < LOST
 
     def add(self, rewards: Sequence[float], truncated: int, empty: int) -> None:
         """A batch: its rewards, one group after the other, and how many of its answers were errors."""

@@ -109,6 +109,7 @@ def _page(source: Source) -> dict[str, Any]:
         "shapes": {kind: _key(kind) for kind in ("start", "kept", "discarded", "failed", "control")},
         "heat": _heat(source),
         "plans": list(_plans(source)),
+        "rewards": {r.round: _rewards(r) for r in standing.rounds},
         "reasons": _reasons(standing.rounds),
         "leaks": leaks_of(standing.rounds, source.room),
         "diagnosis": _last_diagnosis(source),
@@ -222,6 +223,15 @@ def _allotments(plan: Plan, closed: Round | None) -> list[Bar]:
         for cell in sorted(wanted, key=lambda cell: cell.order)
         if wanted[cell]
     ]
+
+
+def _rewards(closed: Round) -> Markup | None:
+    """The mean reward of each batch of answers, where the student was reinforced."""
+    told = closed.checkpoint.reinforced if closed.checkpoint else None
+    if told is None or len(told.rewards) < 2:
+        return None
+    looks = [(float(at), reward) for at, reward in enumerate(told.rewards, 1)]
+    return curve(f"rewards-{closed.round:03}", f"Mean reward in round {closed.round}", looks, looks[-1][0])
 
 
 def _reasons(rounds: Sequence[Round]) -> list[str]:

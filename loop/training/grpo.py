@@ -33,7 +33,7 @@ VLLM_MEMORY = 0.3
 def grpo(job: DrillJob, report: Report) -> Trained:
     """Train on from `job.train.start` by reward and write the checkpoint to `job.train.out`.
 
-    Raises: Diverged when the loss or the student's probabilities are no numbers any more.
+    Raises: Diverged when the loss or the student's probabilities are no numbers any more, or it has unlearnt to answer.
     """
     model, tokenizer = load_trainable(job.train)
     prompts = [problem.prompt for problem in job.problems]
@@ -99,7 +99,7 @@ def arguments(job: DrillJob, longest: int) -> GRPOConfig:
         loss_type="dapo",
         scale_rewards="group" if choice.scale else "none",
         mask_truncated_completions=choice.mask_truncated,
-        use_vllm=job.vllm,
+        use_vllm=job.vllm and on_gpu,
         vllm_mode="colocate",
         vllm_gpu_memory_utilization=VLLM_MEMORY,
         vllm_max_model_length=longest + job.max_new_tokens,
@@ -162,7 +162,8 @@ class _Reinforced(Watch):
 
     def __init__(self, job: DrillJob, grader: Grader, steps: int, report: Report) -> None:
         super().__init__(job.train, steps, report)
-        self._choice, self._vllm, self._grader = job.choice, job.vllm, grader
+        self._choice, self._grader = job.choice, grader
+        self._rereads = job.choice.iterations > 1 or (job.vllm and torch.cuda.is_available())
         self.trained_tokens = 0
         self._told: dict[str, float] = {}
 
@@ -180,17 +181,20 @@ class _Reinforced(Watch):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
     ) -> None:
         """As every watch, with what only this training has."""
-        if "reward" in (logs or {}):
+        logs = logs or {}
+        if "reward" in logs:  # only where new answers were drawn for the step
             self._told = {
                 "sampled": self._grader.tokens,
                 "reward": round(logs["reward"], 4),
                 "agreeing": round(logs["frac_reward_zero_std"], 4),
                 "truncated": round(logs["completions/clipped_ratio"], 4),
-                "clipped": round(logs["clip_ratio/region_mean"], 4),
-                "entropy": round(logs["entropy"], 4),
             }
+        if "loss" in logs:
+            self._told |= {"clipped": round(logs["clip_ratio/region_mean"], 4), "entropy": round(logs["entropy"], 4)}
             self._grader.count.add_step(logs["clip_ratio/region_mean"])
         super().on_log(args, state, control, logs, **kwargs)
+        if self._grader.count.is_lost:
+            raise Diverged(f"no answer is right any more at step {self.steps}; lower the learning rate")
 
     def log(self, line: dict[str, float]) -> None:
         """Add a line to the job's log, with the rewards of its step."""
@@ -199,7 +203,7 @@ class _Reinforced(Watch):
     def trained(self, model: Any) -> Trained:
         """The record of what was done."""
         sampled = self._grader.tokens
-        passes = (self._choice.beta > 0) + (self._choice.iterations > 1 or self._vllm)
+        passes = (self._choice.beta > 0) + self._rereads
         return replace(
             super().trained(model),
             sampled_tokens=sampled,

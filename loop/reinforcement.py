@@ -49,7 +49,7 @@ class Count:
 
     @property
     def is_lost(self) -> bool:
-        """Whether nothing is right any more, though by the mean reward until then it should be, were a group one answer.
+        """Whether nothing is right any more that by the mean reward until then should be, were a group one answer.
 
         So a training by reward diverges: its loss stays a number, near 0 whatever happens.
         """

@@ -33,7 +33,7 @@ VLLM_MEMORY = 0.3
 def grpo(job: DrillJob, report: Report) -> Trained:
     """Train on from `job.train.start` by reward and write the checkpoint to `job.train.out`.
 
-    Raises: Diverged when the loss or the student's probabilities are no numbers any more, or it has unlearnt to answer.
+    Raises: Diverged when the loss or the student's probabilities are no numbers any more, or it has unlearnt it all.
     """
     model, tokenizer = load_trainable(job.train)
     prompts = [problem.prompt for problem in job.problems]

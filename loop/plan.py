@@ -155,6 +155,7 @@ def round_brief(closed: Round, plan: Plan | None, spent: Spent, prepared: Prepar
         probe=closed.probe,
         prepared=prepared,
         questions=closed.questions,
+        reinforced=told.brief if (told := closed.checkpoint and closed.checkpoint.reinforced) else {},
         examples_kept=closed.examples,
         tokens_sampled=spent.tokens_sampled,
         tokens_trained=spent.tokens_trained,

@@ -34,6 +34,19 @@ class Reinforcement:
     rewards: tuple[float, ...] = ()
     """Mean reward of each batch of answers, in order."""
 
+    @property
+    def brief(self) -> dict[str, int | float]:
+        """In a few numbers, as an orchestrator is told: see `agents.briefs.RoundBrief`."""
+        return {
+            "groups": self.groups,
+            "all_right": self.all_right,
+            "all_wrong": self.all_wrong,
+            "reward_first": self.rewards[0],
+            "reward_last": self.rewards[-1],
+            "cut_off": round(self.truncated / self.samples, 4),
+            "clipped": round(self.clipped, 4),
+        }
+
 
 class Count:
     """Counts batches of whole groups as they are answered."""
@@ -59,7 +72,8 @@ class Count:
         if not right or not since:
             return False
         promised = min(SURE, fmean(told.rewards[: right[-1]]))
-        return (1 - promised) ** (since * told.groups / len(told.rewards)) < LOST
+        odds: float = (1 - promised) ** (since * told.groups / len(told.rewards))
+        return odds < LOST
 
     def add(self, rewards: Sequence[float], truncated: int, empty: int) -> None:
         """A batch: its rewards, one group after the other, and how many of its answers were errors."""

@@ -30,9 +30,14 @@ from loop.report import render_report
 DRILL = {"method": "grpo", "problems": 150, "group": 4, "problems_per_step": 3, "iterations": 2}
 
 
+TOLD: list[str] = []
+"""What the planner was told for its last plan."""
+
+
 def reinforces(prompt: str, body: dict[str, Any], sample: int) -> str:
     """A model whose every plan is to reinforce."""
     said: dict[str, Any] = json.loads(speak(prompt, body, sample))
+    TOLD[:] = [turn["content"] for turn in body["messages"]]
     if said["action"] == "plan":
         said["plan"]["training"] = DRILL
     return json.dumps(said)
@@ -55,6 +60,7 @@ def test_a_plan_reinforces_and_the_round_says_what_came_of_it(reinforced: Path) 
     assert told["groups"] == 150 and told["samples"] == 600
     assert 0 < told["all_right"] + told["all_wrong"] < 150, "some groups agree, some do not"
     assert all(0 <= reward <= 1 for reward in told["rewards"]) and len(told["rewards"]) == 150
+    assert f'"reinforced":{{"groups":150,"all_right":{told["all_right"]},' in "".join(TOLD).replace(" ", "")
     page = render_report(reinforced)
     assert 'id="reinforced-1"' in page and f"{told['all_right']}" in page
 

@@ -37,8 +37,8 @@ def grpo(job: DrillJob, report: Report) -> Trained:
     """
     model, tokenizer = load_trainable(job.train)
     prompts = [problem.prompt for problem in job.problems]
-    longest = max(len(ids) for ids in prompt_ids(tokenizer, prompts))
-    settings = arguments(job, longest)
+    longest = max(len(ids) for ids in prompt_ids(tokenizer, prompts)) + job.max_new_tokens
+    settings = arguments(job, min(longest, getattr(model.config, "max_position_embeddings", longest)))
     grader = Grader(job.judge, Count(job.choice.group, len(job.problems)))
     watch = _Reinforced(job, grader, settings.max_steps, report)
     trainer = _Reinforcing(
@@ -72,10 +72,10 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompts: list[str]) -> list[l
     return found
 
 
-def arguments(job: DrillJob, longest: int) -> GRPOConfig:
+def arguments(job: DrillJob, positions: int) -> GRPOConfig:
     """TRL's settings: each step's groups are answered at once, and trained on in parts that fit.
 
-    Args: longest: tokens of the longest prompt.
+    Args: positions: tokens of the longest prompt and its answer, as far as the model reads.
     """
     on_gpu = torch.cuda.is_available()
     settings, choice = job.train.settings, job.choice
@@ -102,7 +102,7 @@ def arguments(job: DrillJob, longest: int) -> GRPOConfig:
         use_vllm=job.vllm and on_gpu,
         vllm_mode="colocate",
         vllm_gpu_memory_utilization=VLLM_MEMORY,
-        vllm_max_model_length=longest + job.max_new_tokens,
+        vllm_max_model_length=positions,
         learning_rate=settings.learning_rate * RATE,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=round(settings.warmup * steps),

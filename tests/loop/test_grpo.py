@@ -8,15 +8,17 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agents.engines import Request, SamplingJob
 from agents.training import GRPO
-from loop.crew import Crew, Limits
+from loop.crew import Crew, Limits, Report
 from loop.errors import StageError
 from loop.jobs import ConvergeJob, DrillJob, Trained, TrainJob
 from loop.judging import Judge
+from loop.needs import find_gpu
 from loop.objective import Demonstration, read_objective
 from loop.presets import Architecture, TrainSettings
 from loop.records import Problem, Sample
@@ -199,38 +201,53 @@ def test_a_limit_ends_it_and_a_student_that_unlearns_fails_it(
             crew.run("loop.training.grpo:grpo", job, quiet, "wild")
 
 
-def test_the_student_reads_what_it_reads_in_supervised_training(student: Path, tasks: Tasks) -> None:
-    """The very token ids, for a tokenizer that would begin each text with a token of its own too."""
+def look(job: DrillJob, report: Report) -> dict[str, Any]:
+    """In a child, since the trainers set up torch for training: what the student reads, and what TRL is told."""
     from transformers import AutoTokenizer
 
-    from loop.training.grpo import _Reinforcing
+    from loop.training.grpo import _Reinforcing, arguments
     from loop.training.student import tokenised
 
-    tokenizer = AutoTokenizer.from_pretrained(student)
-    prompts = [problem.prompt for problem in tasks.dev[:50]]
+    tokenizer = AutoTokenizer.from_pretrained(job.train.start)
+    prompts = [problem.prompt for problem in job.problems]
+    trainer = _Reinforcing.__new__(_Reinforcing)
+    trainer.processing_class = tokenizer
+    read = []
     for template in (None, "{{ '<s>' }}{% for turn in messages %}[{{ turn['content'] }}]{% endfor %}"):
         tokenizer.chat_template = template
-        job = TrainJob("", "", tuple((prompt, "#### 1", 1) for prompt in prompts), SETTINGS, "full", 0)
-        rows = tokenised(tokenizer, job)
-        trainer = _Reinforcing.__new__(_Reinforcing)
-        trainer.processing_class = tokenizer
-        read, _, _ = trainer._tokenize_prompts(prompts)
-        for ids, row in zip(read, rows, strict=True):
-            assert ids == row["input_ids"][: row["labels"].count(-100)]
-            assert row["input_ids"][-1] == tokenizer.eos_token_id
+        rows = tokenised(tokenizer, replace(job.train, rows=tuple((prompt, "#### 1", 1) for prompt in prompts)))
+        ids, _, _ = trainer._tokenize_prompts(prompts)
+        read += [
+            (mine, row["input_ids"][: row["labels"].count(-100)], row["input_ids"][-1] == tokenizer.eos_token_id)
+            for mine, row in zip(ids, rows, strict=True)
+        ]
+    few = replace(job, problems=job.problems[:3])
+    names = (
+        "use_vllm", "vllm_mode", "vllm_max_model_length", "max_completion_length", "generation_batch_size",
+        "per_device_train_batch_size", "epsilon", "epsilon_high", "beta", "loss_type", "max_steps",
+    )  # fmt: skip
+    settings = [{name: getattr(made, name) for name in names} for made in (arguments(job, 112), arguments(few, 112))]
+    return {"read": read, "settings": settings}
 
 
-def test_vllm_answers_beside_the_trainer_where_there_is_a_gpu(student: Path, tasks: Tasks, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def looked(crew: Crew, student: Path, tasks: Tasks, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    job = replace(drill(student, tmp_path_factory.mktemp("looked") / "out", tasks), vllm=True)
+    found: dict[str, Any] = crew.run(f"{__name__}:look", job, quiet, "look").result
+    return found
+
+
+def test_the_student_reads_what_it_reads_in_supervised_training(looked: dict[str, Any]) -> None:
+    """The very token ids, with a chat template and without, where TRL alone would add special tokens."""
+    assert len(looked["read"]) == 512 and len({tuple(mine) for mine, _, _ in looked["read"]}) == 512
+    assert all(mine == taught and ends for mine, taught, ends in looked["read"])
+
+
+def test_vllm_answers_beside_the_trainer_where_there_is_a_gpu(looked: dict[str, Any]) -> None:
     """No vllm is started here: these are the settings that TRL takes, and what it makes of them."""
-    import torch
-
-    from loop.training.grpo import arguments
-
-    job = replace(drill(student, tmp_path / "out", tasks), vllm=True)
-    settings = arguments(job, longest=100)
-    assert settings.use_vllm is torch.cuda.is_available() and settings.vllm_mode == "colocate"
-    assert settings.vllm_max_model_length == 112 and settings.max_completion_length == WRITTEN
-    assert settings.generation_batch_size == 128 == settings.gradient_accumulation_steps * 32
-    assert (settings.epsilon, settings.epsilon_high, settings.beta, settings.loss_type) == (0.2, 0.28, 0.0, "dapo")
-    few = arguments(replace(job, problems=job.problems[:3]), longest=100)
-    assert few.generation_batch_size == 24 and few.max_steps == 1, "fewer problems than a step has"
+    whole, few = looked["settings"]
+    assert whole["use_vllm"] is (find_gpu() is not None) and whole["vllm_mode"] == "colocate"
+    assert whole["vllm_max_model_length"] == 112 and whole["max_completion_length"] == WRITTEN
+    assert (whole["generation_batch_size"], whole["per_device_train_batch_size"], whole["max_steps"]) == (128, 32, 16)
+    assert (whole["epsilon"], whole["epsilon_high"], whole["beta"], whole["loss_type"]) == (0.2, 0.28, 0.0, "dapo")
+    assert few["generation_batch_size"] == 24 and few["max_steps"] == 1, "fewer problems than a step has"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from agents.briefs import CellBrief, PlanBrief
 from agents.replies import Proposal, Strategy
 from agents.selfinstruct.fairness import check_edit
 from agents.strategies import Arbitration, Practice
+from agents.training import GRPO
 from agents.uniform import Key, name_of
 from agents.writers.settings import AgenticSelfInstruct
 
@@ -157,6 +159,24 @@ def _check_training(plan: Proposal, brief: PlanBrief) -> None:
         )
     if training.epochs > most_epochs(brief):
         raise ValueError(f"training.epochs: {training.epochs:g} are too many; write at most {most_epochs(brief):g}")
+    if isinstance(training, GRPO):
+        _check_reinforcement(training, brief)
+
+
+def _check_reinforcement(training: GRPO, brief: PlanBrief) -> None:
+    answers = math.ceil(training.epochs * training.problems) * training.group
+    if answers > most_samples(brief):
+        raise ValueError(
+            f"training: {answers} answers (problems x epochs x group) are too many; a plan may draw"
+            f" {most_samples(brief)} in training"
+        )
+    known = tokens_a_sample(brief).values()
+    cost = answers * (1 + training.iterations) * sum(known) / max(1, len(known))
+    if brief.budget.tokens is not None and cost > brief.budget.tokens:
+        raise ValueError(
+            f"training: this takes about {cost:.0f} tokens to sample and train on, {brief.budget.tokens} are left;"
+            " write fewer problems"
+        )
 
 
 def _draws_several(plan: Proposal) -> bool:

@@ -222,6 +222,7 @@ def _round(past: RoundBrief, brief: PlanBrief, whole: bool) -> dict[str, Any]:
         "newest": past.plan.mixture.newest, "training": past.plan.training.model_dump(),
         "examples_kept": past.examples_kept, "tokens_sampled": past.tokens_sampled,
         **({"questions": past.questions} if past.questions else {}),
+        **({"reinforced": past.reinforced} if past.reinforced else {}),
         "tokens_trained": past.tokens_trained, "usd": past.usd,
     }  # fmt: skip
     if past.prepared:

@@ -56,13 +56,57 @@ class DPO(Training):
     pairs_per_problem: Annotated[int, Field(ge=1, le=16)] = 4
 
 
+class GRPO(Training):
+    """Reinforcement: the student answers each problem several times, and what beats its group's mean is made likelier
+    (GRPO, arXiv 2402.03300). The loss is a mean over tokens (DAPO, arXiv 2503.14476): long answers count as they are
+    long.
+    """
+
+    told: ClassVar[str] = (
+        "reinforcement (GRPO): the student answers problems of this round several times; right answers are made "
+        "likelier, wrong ones less likely, and no row is trained on. It needs problems that are solved sometimes: a "
+        "group that agrees teaches nothing. costs: problems x epochs x group samples more, each trained on once an "
+        "iteration. settings: problems 1 to 4096, epochs, group 2 to 64, problems_per_step 1 to 512, iterations 1 to "
+        "8, epsilon and epsilon_high (clipping), beta (KL), temperature, scale, mask_truncated"
+    )
+    rate: ClassVar[float] = 0.05
+    """1e-6 (arXiv 2503.14476, 2402.03300) to 2e-5 for whole weights."""
+    method: Literal["grpo"] = "grpo"
+    problems: Annotated[int, Field(ge=1, le=4096)] = 256
+    """Of the round's samples, at the most: those whose pass rate is near ½ before others."""
+    group: Annotated[int, Field(ge=2, le=64)] = 8
+    """Answers to each problem (64 in arXiv 2402.03300, 16 in arXiv 2503.14476; 8 is TRL's)."""
+    problems_per_step: Annotated[int, Field(ge=1, le=512)] = 16
+    """Problems whose groups make one step."""
+    iterations: Annotated[int, Field(ge=1, le=8)] = 1
+    """Steps on the same answers (μ in arXiv 2402.03300, which takes 1). With 1 all ratios are 1: none is clipped."""
+    epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """How far a token's probability may fall before it is clipped."""
+    epsilon_high: Annotated[float, Field(gt=0, le=5)] = 0.28
+    """How far it may rise; more than it may fall, so that rare tokens can become likely (arXiv 2503.14476)."""
+    beta: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Weight of the KL divergence from where training started (0.04 in arXiv 2402.03300). 0 as in arXiv 2503.14476
+    and 2503.20783: a verifier is not gamed as a reward model is, and there is no second model to run."""
+    temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
+    """1 samples from the very distribution that is trained."""
+    scale: bool = False
+    """Whether advantages are divided by their group's standard deviation, as in arXiv 2402.03300. Not so in arXiv
+    2503.20783 (Dr. GRPO): it weighs problems that are nearly always or never solved more than those in between."""
+    mask_truncated: bool = False
+    """Whether a cut-off answer is left out of the loss, as in arXiv 2503.14476, whose limit cuts sound reasoning.
+    Here the limit is half as long again as the longest demonstration: what is cut off rambles, and earns 0."""
+
+
 def _method(value: Any) -> Any:
     """A choice that names no method is supervised."""
     return value.get("method", "sft") if isinstance(value, dict) else getattr(value, "method", None)
 
 
-TrainingChoice = Annotated[Annotated[SFT, Tag("sft")] | Annotated[DPO, Tag("dpo")], Discriminator(_method)]
+TrainingChoice = Annotated[
+    Annotated[SFT, Tag("sft")] | Annotated[DPO, Tag("dpo")] | Annotated[GRPO, Tag("grpo")],
+    Discriminator(_method),
+]
 """How the student is trained this round, inside what the objective allows."""
 
-METHODS: dict[str, type[SFT] | type[DPO]] = {"sft": SFT, "dpo": DPO}
+METHODS: dict[str, type[SFT | DPO | GRPO]] = {"sft": SFT, "dpo": DPO, "grpo": GRPO}
 """The settings of each method, by its name; the usual one first."""

@@ -11,7 +11,7 @@ from typing import Literal
 from agents.briefs import CellBrief, Evidence, PlanBrief
 from agents.replies import Diagnosis, FailureMode, Plan
 from agents.strategies import Allotment, Level, RejectionSampling
-from agents.training import METHODS, TrainingChoice
+from agents.training import GRPO, METHODS, TrainingChoice
 
 Key = tuple[str, Level]
 Kind = Literal["no answer", "cut off", "wrong step", "wrong answer", "wrong format"]
@@ -82,8 +82,21 @@ def in_groups(allotments: Iterable[Allotment | None], brief: PlanBrief) -> tuple
 
 
 def training_of(brief: PlanBrief, epochs: float) -> TrainingChoice:
-    """By the first method that the objective allows, from where it says."""
-    return METHODS[brief.methods[0]](start="base" if brief.start == "base" else "best", epochs=epochs)
+    """By the first method that the objective allows, from where it says. `epochs` are of the mix.
+
+    Where it is reinforcement, one pass over so many problems that twice as many answers are trained on as samples
+    were drawn to find them; fewer where the tokens left are few.
+    """
+    start: Literal["base", "best"] = "base" if brief.start == "base" else "best"
+    method = METHODS[brief.methods[0]]
+    if method is not GRPO:
+        return method(start=start, epochs=epochs)
+    usual = GRPO()
+    answers = 2.0 * brief.samples_per_round
+    tokens = [tally.tokens / tally.tried for past in brief.history for tally in past.samples if tally.tokens]
+    if tokens and brief.budget.tokens is not None:
+        answers = min(answers, brief.budget.tokens / 4 / (sum(tokens) / len(tokens)))
+    return GRPO(start=start, problems=max(1, min(4096, int(answers / usual.group))))
 
 
 def spread(wanted: Sequence[float], round_number: int) -> list[int]:

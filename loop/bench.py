@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from loop.crew import NO_LIMITS, Crew, Report, Work
 from loop.errors import StageError
 from loop.extracts import Extracts
 from loop.files import RowFile, read_rows
-from loop.jobs import DrawJob, Drawn, Trained
+from loop.jobs import DrawJob, Drawn, Trained, lost_tokens
 from loop.judging import Judge
 from loop.objective import Demonstration
 from loop.presets import Architecture, TrainSettings
@@ -31,7 +30,10 @@ from loop.tasks import Tasks
 EMBED = "loop.embedding:embed"
 """Needs torch, and so a child of its own, whatever the student is."""
 
-TRAINERS = {"adopt": "student", "converge": "convergence", "sft": "sft", "dpo": "dpo", "reward": "reward"}
+
+TRAINERS = {
+    "adopt": "student", "converge": "convergence", "dpo": "dpo", "grpo": "grpo", "reward": "reward", "sft": "sft"
+}  # fmt: skip
 """What a trainer can do, and the module of loop/training/ that does it."""
 BEFORE_THE_LOOP = ("adopt", "converge")
 
@@ -192,7 +194,7 @@ class Bench:
     def train(self, room: Room, stage: Stage[Any], work: str, job: object) -> Trained:
         """Have a trainer do `work` (see `TRAINERS`) and count what it cost."""
         module = "loop.scripted" if self.student.engine == "scripted" else f"loop.training.{TRAINERS[work]}"
-        lost = self._lost_tokens(room)
+        lost = lost_tokens(self.training_log(room))
         done = self.do(f"{module}:{work}", job, room, stage)
         trained: Trained = done.result
         self.count_training(room, stage, trained, lost, done.peak_bytes)
@@ -201,12 +203,17 @@ class Bench:
         return trained
 
     def count_training(
-        self, room: Room, stage: Stage[Any], trained: Trained, lost: int = 0, peak_bytes: int = 0
+        self,
+        room: Room,
+        stage: Stage[Any],
+        trained: Trained,
+        lost: tuple[int, int] = (0, 0),
+        peak_bytes: int = 0,
     ) -> None:
-        """Write down what training cost; `lost` tokens went into launches that died."""
-        tokens = trained.tokens + lost
-        flops = trained.parameters * (6.0 * tokens + 2.0 * (trained.sampled_tokens + trained.reference_tokens))
-        spent = Spent(tokens_trained=tokens, tokens_sampled=trained.sampled_tokens, flops=flops)
+        """Write down what training cost; `lost` tokens, trained on and sampled, went into launches that died."""
+        tokens, sampled = trained.tokens + lost[0], trained.sampled_tokens + lost[1]
+        flops = trained.parameters * (6.0 * tokens + 2.0 * (sampled + trained.read_tokens))
+        spent = Spent(tokens_trained=tokens, tokens_sampled=sampled, flops=flops)
         room.spend(stage, spent, trained.engine_seconds if peak_bytes else 0.0, peak_bytes)
 
     def embed(self, room: Room, stage: Stage[Any], job: EmbedJob) -> Embedded:
@@ -221,21 +228,6 @@ class Bench:
     def training_log(self, room: Room) -> Path:
         """Where the trainer writes how it goes, step by step."""
         return self.run / "logs" / f"{room.name.replace('/', '-')}-train.jsonl"
-
-    def _lost_tokens(self, room: Room) -> int:
-        """Tokens that launches which died trained on in vain: they were spent all the same."""
-        log = self.training_log(room)
-        if not log.exists():
-            return 0
-        lost = last = 0
-        for line in log.read_text(encoding="utf-8").splitlines():
-            try:
-                tokens = int(json.loads(line)["tokens"])
-            except (ValueError, KeyError):
-                continue
-            lost += last if tokens < last else 0
-            last = tokens
-        return lost + last
 
     def do(self, work: str, job: object, room: Room, stage: Stage[Any]) -> Work:
         """Have a child do the work for a stage; what it cost is the caller's to count."""

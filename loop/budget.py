@@ -110,7 +110,7 @@ class Meter:
         tokens = owed(
             max((s.tokens_sampled for s in exams), default=0),
             max((s.tokens_sampled for s in probes), default=0),
-            again.tokens_trained,
+            again.tokens_trained + again.tokens_sampled,  # what training sampled, the control trains on in part
             done.tokens_trained + done.tokens_sampled,
         )
         seconds = owed(

@@ -15,14 +15,17 @@ from loop.train import train_control
 
 
 def play_control(run: Run) -> None:
-    """The same student, the demonstrations alone, the tokens of all rounds up to the best, as many looks at dev."""
+    """The same student, the demonstrations alone, the training compute of all rounds up to the best, as many looks at
+    dev. Rounds that only trained on rows took their tokens; one that sampled while it trained, more.
+    """
     bench, student = run.bench, run.room("000").fetch(CHECKPOINT)
     for closed in run.ledger.rounds()[1 : best_round(run).round + 1]:
         played = run.room(f"{closed.round:03}")
         if not played.has(CHECKPOINT):
             continue
         room, start = run.room(f"control/{closed.round:03}"), student
-        tokens = played.card(CHECKPOINT).detail["tokens"]  # the checkpoint itself may be damaged: nobody loads it
+        trained = Checkpoint.model_validate(played.card(CHECKPOINT).detail)  # it may be damaged: nobody loads it
+        tokens = max(trained.tokens, trained.matched)
         choice = played.fetch(PLAN).training
         student = room.once(CHECKPOINT, partial(train_control, tokens, choice, start, room, bench))
         _examine(run, room, student, "dev")

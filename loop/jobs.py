@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from agents.engines import SamplingJob
+from agents.training import GRPO
 from loop.crew import NO_LIMITS, Limits
 from loop.errors import StageError
+from loop.judging import Judge
 from loop.presets import Architecture, TrainSettings
 from loop.records import Problem
+from loop.reinforcement import Reinforcement
 
 
 class Diverged(StageError):
@@ -127,6 +132,20 @@ class Rewarded:
 
 
 @dataclass(frozen=True)
+class DrillJob:
+    """Have the student answer problems in groups and train it by what the verifiers say of the answers."""
+
+    train: TrainJob
+    """Its rows and tokens are not used."""
+    choice: GRPO
+    problems: tuple[Problem, ...]
+    judge: Judge
+    max_new_tokens: int
+    vllm: bool = False
+    """Whether vllm answers, beside the trainer on its GPU."""
+
+
+@dataclass(frozen=True)
 class ConvergeJob:
     """How the student of round 0 is made: trained in cycles until the held-out part has nothing more to gain."""
 
@@ -156,9 +175,34 @@ class Trained:
     loss: float | None
     engine_seconds: float
     sampled_tokens: int = 0
-    reference_tokens: int = 0
-    """Non-padding tokens that a frozen copy of the student read."""
+    """Tokens of prompts and completions that the student drew meanwhile."""
+    read_tokens: int = 0
+    """Tokens of further forward passes: of the reference, and of the student as it was when it answered."""
     looks: tuple[dict[str, float], ...] = ()
     """Round 0: step, accuracy, loss and tokens, at each look at the held-out part."""
     stopped: str = ""
     """The limit that ended training early, or ""."""
+    reinforced: Reinforcement | None = None
+    """What the answers were worth, where it was trained by reward."""
+
+    @property
+    def matched(self) -> int:
+        """Tokens whose training alone costs as many FLOPs (6 for each parameter): what is sampled or only read
+        costs a third (2); rounded up.
+        """
+        return self.tokens - (-(self.sampled_tokens + self.read_tokens) // 3)
+
+
+def lost_tokens(log: Path) -> tuple[int, int]:
+    """Tokens that launches which died trained on and sampled, by a trainer's log: they were spent all the same."""
+    lost = last = (0, 0)
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        try:
+            told = json.loads(line)
+            now = (int(told["tokens"]), int(told.get("sampled", 0)))
+        except (ValueError, KeyError):
+            continue
+        if now[0] < last[0]:
+            lost = (lost[0] + last[0], lost[1] + last[1])
+        last = now
+    return lost[0] + last[0], lost[1] + last[1]

@@ -10,7 +10,7 @@ from loop.labels import verifier_of
 from loop.objective import Demonstration
 from loop.rationalise import mentions_hint
 from loop.records import Attempt, Critique, Sample
-from loop.tasks import Tasks
+from loop.tasks import Tasks, scorer_of
 from loop.verifiers import (
     Check,
     check_answer,
@@ -27,7 +27,7 @@ class Judge:
     """Runs the verifiers of each problem's source. It never asks a model."""
 
     def __init__(self, tasks: Tasks, demonstrations: Sequence[Demonstration]) -> None:
-        self._tasks = tasks
+        self._sources = tuple(tasks.sources)  # and no more of the tasks: a judge is sent to children
         self.places = [source.answer for source in tasks.sources]
         """Where the answers of each source stand."""
         shown = [check_equations(row.response).verdict == "passed" for row in demonstrations]
@@ -38,7 +38,7 @@ class Judge:
         """All checks on a sample; it passes when its answer is right and its working, where checked, holds."""
         if sample.written and not sample.problem.answer:
             return _written(sample)
-        source = self._tasks.sources[sample.problem.source]
+        source = self._sources[sample.problem.source]
         answer = self._answer(sample)
         checks = [answer]
         if self.checks_working or "equations" in source.verifiers:
@@ -59,9 +59,9 @@ class Judge:
         )  # fmt: skip
 
     def _answer(self, sample: Sample) -> Check:
-        source = self._tasks.sources[sample.problem.source]
+        source = self._sources[sample.problem.source]
         verifier = verifier_of(sample.problem.answer) if sample.problem.author else source.verifiers[0]
-        scorer = self._tasks.scorer(sample.problem) if verifier == "scorer" else None
+        scorer = scorer_of(source, sample.problem) if verifier == "scorer" else None
         return check_answer(verifier, sample.response, sample.problem.answer, source.answer, scorer)
 
     def _reason(self, sample: Sample, checks: Sequence[Check]) -> str:
@@ -91,7 +91,7 @@ class Judge:
         return "wrong answer", answer.detail
 
     def _answers_nothing(self, sample: Sample) -> bool:
-        where = self._tasks.sources[sample.problem.source].answer
+        where = self._sources[sample.problem.source].answer
         return extract_answer(sample.response, where) is None
 
 

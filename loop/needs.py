@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from agents.engines.vllm_settings import missing_vllm
+from agents.engines.vllm_settings import apart_from_vllm, missing_vllm
 from loop.cast import Player
 from loop.endpoints import reach
 from loop.errors import MissingError
@@ -58,6 +58,10 @@ def require(objective: Objective, folder: Path) -> list[str]:
     lines = [f"student: {objective.student}, {weights.words}"]
     if not objective.student.startswith("scripted/"):
         lines.append(_device_line(objective, weights.parameters))
+    if objective.training.method == "grpo" and (
+        words := apart_from_vllm(resolve_engine(student_player(objective), objective))
+    ):
+        raise MissingError(words)
     lines += [*_cast_lines(objective), *_embedding_lines(objective)]
     return [*lines, _disk_line(folder, estimate(objective, read_demonstrations(objective)).disk)]
 
@@ -109,6 +113,11 @@ def resolve_engine(player: Player, objective: Objective) -> str:
         return "scripted"
     is_small = name.startswith("scratch/")
     return "vllm" if not is_small and find_gpu() and not missing_vllm() else "transformers"
+
+
+def student_player(objective: Objective) -> Player:
+    """The student as the cast has it among the samplers, or as it is by itself."""
+    return next((p for p in objective.cast.sampler if p.model == "student"), Player(model="student"))
 
 
 def _cast_lines(objective: Objective) -> list[str]:

@@ -16,6 +16,7 @@ from agents.briefs import (
     Tally,
 )
 from agents.catalogue import CATALOGUE
+from agents.engines.vllm_settings import apart_from_vllm
 from agents.orchestrator import ModelOrchestrator
 from agents.replies import Diagnosis, Plan
 from agents.training import METHODS
@@ -32,6 +33,10 @@ from loop.rounds import Round
 from loop.seats import Seat
 from loop.solving import missing_parts
 from loop.tasks import Tasks
+
+GAUGED = 4
+"""By how much fewer samples a round draws where all training is reinforcement: they only tell which problems are
+solved sometimes, and no row is made of them."""
 
 
 def make_plan(brief: PlanBrief, room: Room, bench: Bench) -> Plan:
@@ -75,14 +80,14 @@ def write_brief(
         budget=budget,
         start=objective.training.start,
         epochs=bench.student.settings.epochs,
-        samples_per_round=bench.student.settings.samples,
+        samples_per_round=bench.student.settings.samples // (GAUGED if objective.training.method == "grpo" else 1),
         samplers=tuple(bench.samplers),
         teachers=tuple(bench.teachers),
         writers=tuple(seat.name for seat in bench.writers),
         documents=documents_brief(bench),
         solvers=solvers_of(bench),
         catalogue=offered(objective, bench),
-        methods=methods_of(objective),
+        methods=methods_of(objective, bench.student.engine),
     )
 
 
@@ -115,10 +120,11 @@ def offered(objective: Objective, bench: Bench) -> tuple[StrategyBrief, ...]:
     return tuple(brief for name, brief in CATALOGUE.items() if name in allowed)
 
 
-def methods_of(objective: Objective) -> tuple[str, ...]:
-    """The training methods that the objective allows."""
+def methods_of(objective: Objective, engine: str) -> tuple[str, ...]:
+    """The training methods that the objective allows and the student's engine can play."""
     fixed = objective.training.method
-    return tuple(METHODS) if fixed == "auto" else (fixed,)
+    left_out = {"grpo"} if apart_from_vllm(engine) else set()
+    return tuple(name for name in METHODS if name not in left_out) if fixed == "auto" else (fixed,)
 
 
 def solvers_of(bench: Bench) -> SolversBrief | None:
@@ -149,6 +155,7 @@ def round_brief(closed: Round, plan: Plan | None, spent: Spent, prepared: Prepar
         probe=closed.probe,
         prepared=prepared,
         questions=closed.questions,
+        reinforced=told.brief if (told := closed.checkpoint and closed.checkpoint.reinforced) else {},
         examples_kept=closed.examples,
         tokens_sampled=spent.tokens_sampled,
         tokens_trained=spent.tokens_trained,

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from agents.strategies import Level
+from loop.reinforcement import Reinforcement
 from loop.verifiers import Check
 
 
@@ -226,7 +227,10 @@ class Checkpoint(Record):
     steps: int = 0
     tokens: int = 0
     """Non-padding tokens trained on, epochs and copies counted."""
+    matched: int = 0
+    """Tokens that cost as many FLOPs to train on as all that its training took: see `loop.jobs.Trained.matched`."""
     loss: float | None = None
+    reinforced: Reinforcement | None = None
     note: str = ""
 
 

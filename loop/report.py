@@ -112,6 +112,7 @@ def _page(source: Source) -> dict[str, Any]:
         "shapes": {kind: _key(kind) for kind in ("start", "kept", "discarded", "failed", "control")},
         "heat": _heat(source),
         "plans": list(_plans(source)),
+        "rewards": {r.round: _rewards(r) for r in standing.rounds},
         "reasons": _reasons(standing.rounds),
         "leaks": leaks_of(standing.rounds, source.room),
         "diagnosis": _last_diagnosis(source),
@@ -227,6 +228,15 @@ def _allotments(plan: Plan, closed: Round | None) -> list[Bar]:
     ]
 
 
+def _rewards(closed: Round) -> Markup | None:
+    """The mean reward of each batch of answers, where the student was reinforced."""
+    told = closed.checkpoint.reinforced if closed.checkpoint else None
+    if told is None or len(told.rewards) < 2:
+        return None
+    looks = [(float(at), reward) for at, reward in enumerate(told.rewards, 1)]
+    return curve(f"rewards-{closed.round:03}", f"Mean reward in round {closed.round}", looks, looks[-1][0])
+
+
 def _reasons(rounds: Sequence[Round]) -> list[str]:
     """Why samples were dropped, the most frequent first: each has its pattern by its place."""
     total: Counter[str] = Counter()
@@ -256,9 +266,10 @@ def _flattery(standing: Standing) -> float:
 
 
 def _control_tokens(source: Source) -> tuple[int, int] | None:
-    """Tokens trained by the control, and by the rounds up to the best that it was to match."""
+    """Tokens trained by the control, and those of equal cost by the rounds up to the best that it was to match."""
     cards = source.ledger.cards()
-    trained = {room: card.detail.get("tokens", 0) for (room, stage), card in cards.items() if stage == "train"}
+    details = {room: card.detail for (room, stage), card in cards.items() if stage == "train"}
+    trained = {room: max(d.get("tokens", 0), d.get("matched", 0)) for room, d in details.items()}
     control = [tokens for room, tokens in trained.items() if room.startswith("control/")]
     rounds = [t for room, t in trained.items() if room.isdigit() and 0 < int(room) <= source.standing.best]
     return (sum(control), sum(rounds)) if control else None

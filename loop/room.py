@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from agents.replies import Diagnosis, Plan
 from agents.selfinstruct.rows import Round as Asked
 from loop.calibration import Calibration, Judgement
+from loop.drilled import Drill
 from loop.errors import DamagedRunError
 from loop.evolution import Proposal
 from loop.failpoints import failpoint
@@ -103,6 +104,7 @@ REWARD = _record("learn to judge", "reward.json", Reward)
 ADMISSIONS = _rows("curate", "admissions.jsonl", Admission)
 DATASET = _rows("mix", "dataset.jsonl", Example)
 PAIRS = _rows("pair", "pairs.jsonl", Pair)
+DRILLS = _rows("drill", "drills.jsonl", Drill)
 CHECKPOINT = Stage[Checkpoint]("train", "checkpoint", save=lambda *_: None, load=lambda _: None)  # type: ignore[arg-type, return-value]
 ATTEMPTS = _appended("sit the exam", "attempts.jsonl", Sample)
 AGAIN = _appended("sit again", "again.jsonl", Sample)

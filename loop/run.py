@@ -17,7 +17,6 @@ from agents.uniform import Uniform
 from agents.verdicts import Rubric
 from loop.bench import Bench, Student
 from loop.budget import Meter
-from loop.cast import Player
 from loop.contamination import exams_of
 from loop.crew import Crew
 from loop.documents import read_documents
@@ -27,7 +26,7 @@ from loop.files import as_json, file_digest, write_atomic
 from loop.guidance import guidance_of
 from loop.judging import Judge
 from loop.ledger import Ledger
-from loop.needs import resolve_engine
+from loop.needs import resolve_engine, student_player
 from loop.objective import Demonstration, Objective, read_demonstrations
 from loop.presets import FULL, LORA, read_preset
 from loop.records import digest, seed_for
@@ -136,7 +135,7 @@ def describe_student(objective: Objective, demonstrations: list[Demonstration]) 
         name = str((objective.folder / name).resolve())
     return Student(
         name=name,
-        engine=resolve_engine(_student_player(objective), objective),
+        engine=resolve_engine(student_player(objective), objective),
         weights=objective.weights,
         settings=preset.training if preset else LORA if objective.weights == "lora" else FULL,
         architecture=preset.architecture if preset else None,
@@ -150,11 +149,6 @@ def tokens_of_an_answer(longest: int) -> int:
     A scratch student writes bytes; other tokenizers need fewer tokens for the same text.
     """
     return min(2048, int(1.5 * longest) + 16)
-
-
-def _student_player(objective: Objective) -> Player:
-    """The student as the cast has it among the samplers, or as it is by itself."""
-    return next((p for p in objective.cast.sampler if p.model == "student"), Player(model="student"))
 
 
 def _rubric(objective: Objective) -> Rubric:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from agents.briefs import PlanBrief, PreparedBrief, RoundBrief
-from agents.replies import Diagnosis, Plan
-from agents.training import DPO
+from agents.replies import Plan
+from agents.training import DPO, GRPO
 from loop.bench import Bench
+from loop.briefing import brief_of
 from loop.budget import BudgetSpent
 from loop.close import Judged, close_round
 from loop.contest import best_round, best_so_far, play_control, play_test
@@ -16,14 +16,15 @@ from loop.critique import calibrate_critics, criticise
 from loop.curate import admit, demonstration_row, mix
 from loop.decide import bar_of
 from loop.diagnose import diagnose, sit_probe, tally_probe
+from loop.drill import choose_drills
 from loop.earlier import Earlier, earlier_examples
 from loop.errors import LoopError, ObjectiveError, StageError
 from loop.evaluate import evaluate, measure_noise, sit_again, sit_exam
+from loop.lessons import Lessons
 from loop.pair import pair_attempts
-from loop.plan import make_plan, round_brief, write_brief
+from loop.plan import make_plan
 from loop.prepare import annotate_extracts, prepare, with_prepared
-from loop.prepared import tally_prepared
-from loop.records import Checkpoint
+from loop.records import Checkpoint, Critique, Example, Sample
 from loop.repeats import Known
 from loop.reward import judge_by_reward, learn_to_judge
 from loop.room import (
@@ -36,6 +37,7 @@ from loop.room import (
     CRITIQUES,
     DATASET,
     DIAGNOSIS,
+    DRILLS,
     EVALUATION,
     PAIRS,
     PLAN,
@@ -53,7 +55,7 @@ from loop.run import Run
 from loop.sample import draw_samples
 from loop.scorers import fit_scorers
 from loop.seek import seek_questions
-from loop.train import Lessons, make_student, train_student
+from loop.train import make_student, train_student
 from loop.tried import all_tried
 from loop.vitals import signs_of_collapse
 from loop.write import write_pieces
@@ -108,7 +110,7 @@ def play_round(run: Run, number: int) -> Round:
     room, bench = run.room(f"{number:03}"), run.bench
     best, best_exam = best_so_far(run)
     earlier, drawn = earlier_examples(run)
-    plan = room.once(PLAN, lambda: make_plan(_brief(run, drawn, room), room, bench))
+    plan = room.once(PLAN, lambda: make_plan(brief_of(run, drawn, room), room, bench))
     bench = prepare_documents(plan, best, room, bench)
     sought = room.once(SOUGHT, lambda: seek_questions(plan, drawn, best, room, bench)) if bench.parts else []
     pieces = room.once(WRITTEN, lambda: write_pieces(plan, sought, drawn, room, bench)) if bench.writers else []
@@ -120,21 +122,35 @@ def play_round(run: Run, number: int) -> Round:
     admissions = room.once(ADMISSIONS, lambda: admit(number, plan, samples, critiques, known, bench.seed))
     newest = [a.example for a in admissions if a.example]
     dataset = room.once(DATASET, lambda: mix(bench.demonstrations, earlier, newest, plan.mixture))
-    way, tried = plan.training, all_tried(run, number, samples, critiques)
-    pairs = room.once(PAIRS, lambda: pair_attempts(tried, way, bench.exams)) if isinstance(way, DPO) else []
+    lessons = take_lessons(plan, dataset, samples, critiques, run, room)
     if bench.learns_to_judge:
         learn_to_judge(all_tried(run, number, samples, critiques), best, room, bench)
     start = best if plan.training.start == "best" else run.room("000").fetch(CHECKPOINT)
-    student = room.once(CHECKPOINT, lambda: train_student(Lessons(dataset, pairs), plan.training, start, room, bench))
+    student = room.once(CHECKPOINT, lambda: train_student(lessons, plan.training, start, room, bench))
     attempts = room.once(ATTEMPTS, lambda: sit_exam(bench.tasks.dev, student, room, bench))
     bar = bar_of(run.ledger.rounds())
     evaluation = room.once(EVALUATION, lambda: evaluate("dev", attempts, student, bench.judge, best_exam, bar))
     now_best = student if evaluation.verdict and evaluation.verdict.keep else best
     probe = room.once(PROBE, lambda: sit_probe(now_best, drawn, room, bench))
     room.once(DIAGNOSIS, lambda: diagnose(probe, room, bench, evaluation, best_exam))
-    judged = Judged(plan, samples, critiques, admissions, sought=sought, known=drawn.seen, pairs=len(pairs))
+    judged = Judged(plan, samples, critiques, admissions, sought=sought, known=drawn.seen, pairs=len(lessons.pairs))
     probed = tally_probe(probe, bench.judge)
     return room.once(ROUND, lambda: close_round(number, judged, student, evaluation, probed, bench))
+
+
+def take_lessons(
+    plan: Plan, dataset: list[Example], samples: Sequence[Sample], critiques: Sequence[Critique], run: Run, room: Room
+) -> Lessons:
+    """The mix, and what the plan's training takes of the round beside it: pairs or problems."""
+    way, bench = plan.training, run.bench
+    if isinstance(way, DPO):
+        tried = all_tried(run, int(room.name), samples, critiques)
+        pairs = room.once(PAIRS, lambda: pair_attempts(tried, way, bench.exams))
+        return Lessons(dataset, pairs=pairs)
+    if isinstance(way, GRPO):
+        drills = room.once(DRILLS, lambda: choose_drills(way, samples, critiques, room, bench))
+        return Lessons(dataset, problems=[drill.problem for drill in drills])
+    return Lessons(dataset)
 
 
 def prepare_documents(plan: Plan, best: Checkpoint, room: Room, bench: Bench) -> Bench:
@@ -230,26 +246,6 @@ def _signs(run: Run) -> str:
         run.screen.note(f"a sign of collapse: {signs}")
         return ""
     return f"collapse: {signs}" if signs else ""
-
-
-def _brief(run: Run, drawn: Earlier, planned: Room) -> PlanBrief:
-    """What is told for a room's plan: without what planning has cost, so that after a crash it is the same."""
-    history: list[RoundBrief] = []
-    diagnosis: Diagnosis | None = None
-    for closed in run.ledger.rounds():
-        room = run.room(f"{closed.round:03}")
-        plan = room.fetch(PLAN) if room.has(PLAN) else None
-        history.append(round_brief(closed, plan, run.ledger.spent(room.name), _prepared(room)))
-        diagnosis = room.fetch(DIAGNOSIS) if room.has(DIAGNOSIS) else diagnosis
-    left = run.bench.meter.left((planned.name, PLAN.name))
-    return write_brief(run.objective, run.bench, tuple(history), diagnosis, drawn.solved, left)
-
-
-def _prepared(room: Room) -> PreparedBrief | None:
-    if not room.has(PREPARED):
-        return None
-    rows, scorers = room.fetch(PREPARED), room.fetch(SCORERS)
-    return tally_prepared(rows, scorers)
 
 
 def _budget(run: Run) -> dict[str, object]:

@@ -9,16 +9,20 @@ import json
 import re
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from agents.engines.scripted import MODEL_FILE
+from agents.engines import Request, SamplingJob
+from agents.engines.scripted import MODEL_FILE, respond
 from loop.clusters import SMALLEST, Group, GroupJob
 from loop.crew import Report
 from loop.files import make_folder
-from loop.jobs import ConvergeJob, PairJob, PreferenceJob, Rewarded, RewardJob, Trained, TrainJob
+from loop.grading import Grader
+from loop.jobs import ConvergeJob, DrillJob, PairJob, PreferenceJob, Rewarded, RewardJob, Trained, TrainJob
 from loop.quality import Embedded, EmbedJob
 from loop.records import digest
+from loop.reinforcement import Count
 from loop.verifiers import check_equations
 
 PARAMETERS = 1
@@ -28,14 +32,9 @@ FEATURES = 64
 
 def sft(job: TrainJob, report: Report) -> Trained:
     """Add the rows to what the student at `job.start` has learnt. A row seen again teaches nothing."""
-    start = Path(job.start) / MODEL_FILE
-    seen = set(json.loads(start.read_text(encoding="utf-8"))["seen"]) if job.start else set()
     size = sum(_tokens(prompt, response) * copies for prompt, response, copies in job.rows)
     passes = job.epochs if job.tokens is None else job.tokens / max(size, 1)
-    seen |= {f"{len(re.findall(r'[0-9]+', prompt))} {digest(prompt)}" for prompt, _, _ in job.rows}
-    rows = Counter(row.split()[0] for row in seen)
-    learnt = {"rows": dict(sorted(rows.items())), "seen": sorted(seen)}
-    (Path(job.out) / MODEL_FILE).write_text(json.dumps(learnt, sort_keys=True), encoding="utf-8")
+    _learn(job, [prompt for prompt, _, _ in job.rows])
     report(1, 1, "")
     return Trained(PARAMETERS, steps=len(job.rows), tokens=round(size * passes), loss=None, engine_seconds=0.0)
 
@@ -45,7 +44,7 @@ def dpo(job: PreferenceJob, report: Report) -> Trained:
     done = sft(replace(job.train, rows=tuple((prompt, chosen, 1) for prompt, chosen, _ in job.pairs)), report)
     size = sum(_tokens(prompt, chosen) + _tokens(prompt, rejected) for prompt, chosen, rejected in job.pairs)
     tokens = round(size * job.train.epochs)
-    return replace(done, tokens=tokens, reference_tokens=tokens)
+    return replace(done, tokens=tokens, read_tokens=tokens)
 
 
 def reward(job: PairJob, report: Report) -> Trained:
@@ -60,6 +59,32 @@ def score(job: RewardJob, report: Report) -> Rewarded:
     right = [check_equations(response).verdict == "passed" for _, response in job.texts]
     tokens = sum(_tokens(*text) for text in job.texts)
     return Rewarded(tuple(1.0 if good else -1.0 for good in right), tokens, PARAMETERS, 0.0)
+
+
+def grpo(job: DrillJob, report: Report) -> Trained:
+    """Answer the problems in groups, and learn those whose answers differ in reward."""
+    train, choice = job.train, job.choice
+    learnt = json.loads((Path(train.start) / MODEL_FILE).read_text(encoding="utf-8"))["rows"]
+    drawing = SamplingJob(train.start, (), choice.temperature, job.max_new_tokens, train.seed)
+    grader = Grader(job.judge, Count(choice.group, len(job.problems)))
+    taught: list[str] = []
+    for turn in range(max(1, round(train.epochs))):
+        for problem in job.problems:
+            keys = [digest("group", turn, problem.id, number) for number in range(choice.group)]
+            answers = [respond(drawing, Request(key, problem.prompt), learnt=learnt) for key in keys]
+            rewards = grader.rewards([problem] * choice.group, answers)
+            taught += [problem.prompt] * (min(rewards) < max(rewards))
+        report(turn + 1, train.epochs, "")
+    _learn(train, taught)
+    return Trained(
+        PARAMETERS,
+        steps=len(grader.count.told.rewards) * choice.iterations,
+        tokens=grader.tokens * choice.iterations,
+        loss=None,
+        engine_seconds=0.0,
+        sampled_tokens=grader.tokens,
+        reinforced=grader.count.told,
+    )
 
 
 def converge(job: ConvergeJob, report: Report) -> Trained:
@@ -99,6 +124,16 @@ def group(job: GroupJob, report: Report) -> list[Group]:
         alike.setdefault(slip.signs, []).append(place)
     found = [Group(tuple(places), signs) for signs, places in alike.items() if signs and len(places) >= SMALLEST]
     return sorted(found, key=lambda group: (-len(group.members), group.members))
+
+
+def _learn(job: TrainJob, prompts: Sequence[str]) -> None:
+    """Write what the student at `job.start` has seen, and these problems too."""
+    start = Path(job.start) / MODEL_FILE
+    seen = set(json.loads(start.read_text(encoding="utf-8"))["seen"]) if job.start else set()
+    seen |= {f"{len(re.findall(r'[0-9]+', prompt))} {digest(prompt)}" for prompt in prompts}
+    rows = Counter(row.split()[0] for row in seen)
+    learnt = {"rows": dict(sorted(rows.items())), "seen": sorted(seen)}
+    (Path(job.out) / MODEL_FILE).write_text(json.dumps(learnt, sort_keys=True), encoding="utf-8")
 
 
 def _tokens(prompt: str, response: str) -> int:

@@ -121,16 +121,8 @@ class Tasks:
         return vein.draw(wanted, seed, seen) if vein else []
 
     def scorer(self, problem: Problem) -> Callable[[str], float] | None:
-        """The library's own scorer for a problem, or None where its source is a file."""
-        source = self.sources[problem.source]
-        if source.is_file:
-            return None
-        gym = _gym(source.task, _frozen(source.config_at(self._level_of(source, problem))), problem.origin[0])
-        entry = gym[problem.origin[1]]
-        return lambda answer: float(gym.score_answer(answer, entry))
-
-    def _level_of(self, source: Source, problem: Problem) -> dict[str, int]:
-        return next(level for level in source.levels() if _level(level) == problem.level)
+        """See `scorer_of`."""
+        return scorer_of(self.sources[problem.source], problem)
 
     def _veins(self, indices: Collection[int]) -> dict[Cell, Vein]:
         veins: dict[Cell, Vein] = {}
@@ -231,6 +223,16 @@ class Tasks:
                 "tasks.practice: the exams and the demonstrations leave nothing to practise on; lower dev and test,"
                 " or widen it"
             )
+
+
+def scorer_of(source: Source, problem: Problem) -> Callable[[str], float] | None:
+    """The library's own scorer for a problem of this source, or None where it is a file."""
+    if source.is_file:
+        return None
+    config = next(source.config_at(level) for level in source.levels() if _level(level) == problem.level)
+    gym = _gym(source.task, _frozen(config), problem.origin[0])
+    entry = gym[problem.origin[1]]
+    return lambda answer: float(gym.score_answer(answer, entry))
 
 
 def _prompts(problems: Sequence[Problem]) -> set[str]:

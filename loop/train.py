@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from agents.training import DPO, SFT, TrainingChoice
+from agents.training import SFT, TrainingChoice
 from loop.bench import Bench
 from loop.crew import NO_LIMITS
 from loop.files import as_json
-from loop.jobs import ConvergeJob, PreferenceJob, Trained, TrainJob
-from loop.preference import Pair
-from loop.records import Checkpoint, Example, digest
+from loop.jobs import ConvergeJob, Trained, TrainJob
+from loop.lessons import Lessons, job_of
+from loop.records import Checkpoint, digest
 from loop.room import CHECKPOINT, Room
 
 Rows = tuple[tuple[str, str, int], ...]
@@ -26,26 +25,17 @@ TRAINING = "training.json"
 """How a checkpoint came to be, inside its folder."""
 
 
-@dataclass(frozen=True)
-class Lessons:
-    """What a round has to learn from; a method takes of it what it can use."""
-
-    dataset: Sequence[Example]
-    pairs: Sequence[Pair] = ()
-
-
 def train_student(
     lessons: Lessons, choice: TrainingChoice, start: Checkpoint, room: Room, bench: Bench
 ) -> Checkpoint:
-    """The checkpoint that comes of training on from `start` by the plan's method."""
-    rows = tuple((row.prompt, row.response, row.copies) for row in lessons.dataset)
+    """The checkpoint that comes of training on from `start` by the plan's method.
+
+    Raises: StageError when there is nothing that the method could learn from.
+    """
     limits = bench.meter.limits((room.name, CHECKPOINT.name), trains=True)
-    train = _from(start, choice, replace(_job(rows, room, bench), epochs=choice.epochs, limits=limits), bench)
-    job: TrainJob | PreferenceJob = train
-    if isinstance(choice, DPO):
-        pairs = tuple((pair.prompt, pair.chosen, pair.rejected) for pair in lessons.pairs)
-        job = PreferenceJob(replace(train, rows=()), pairs, choice.beta, choice.sft)
-    return _publish(room, Path(train.out), bench.train(room, CHECKPOINT, choice.method, job))
+    job = _from(start, choice, replace(_job((), room, bench), epochs=choice.epochs, limits=limits), bench)
+    lesson = job_of(lessons, choice, job, bench)
+    return _publish(room, Path(job.out), bench.train(room, CHECKPOINT, choice.method, lesson))
 
 
 def train_control(tokens: int, choice: TrainingChoice, start: Checkpoint, room: Room, bench: Bench) -> Checkpoint:
@@ -140,5 +130,7 @@ def _publish(room: Room, out: Path, trained: Trained) -> Checkpoint:
         parameters=trained.parameters,
         steps=trained.steps,
         tokens=trained.tokens,
+        matched=trained.matched,
         loss=trained.loss,
+        reinforced=trained.reinforced,
     )

@@ -42,7 +42,7 @@ class ScriptedEngine:
         try:
             known = _read(path, path.stat().st_mtime_ns)
             answer = (
-                _play(job, known["answers"]) if "answers" in known else partial(_answer, job, learnt=known["rows"])
+                _play(job, known["answers"]) if "answers" in known else partial(respond, job, learnt=known["rows"])
             )
         except (OSError, ValueError, KeyError) as error:
             raise EngineError(f"{job.model}: no scripted student there") from error
@@ -80,7 +80,8 @@ def log(lines: Iterable[str]) -> None:
             file.write("".join(f"{line}\n" for line in lines))
 
 
-def _answer(job: SamplingJob, request: Request, *, learnt: dict[str, int]) -> Completion:
+def respond(job: SamplingJob, request: Request, *, learnt: dict[str, int]) -> Completion:
+    """What a student that has seen so many rows of each length answers; some answers are cut off."""
     numbers = re.findall(r"[+-]?\s*\d+", request.prompt)
     slips = exp(-learnt.get(str(len(numbers)), 0) / ROWS_TO_LEARN)
     luck = int(hashlib.sha256(f"{job.seed} {request.key}".encode()).hexdigest()[:8], 16) / 16**8

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,18 @@ def missing_vllm() -> str:
 def on_gpu() -> bool:
     """Whether vllm will run on a GPU, as far as can be told without importing it."""
     return shutil.which("nvidia-smi") is not None
+
+
+def apart_from_vllm(engine: str) -> str:
+    """Why a trainer cannot have a student of this engine answer by vllm beside it, in one line with the mend; ""
+    where it can, or need not: off a GPU the model's own `generate` answers.
+    """
+    if engine != "vllm" or not on_gpu() or find_spec("vllm") is not None:
+        return ""
+    return (
+        f"vllm: {sys.executable} has none, and GRPO has vllm answer inside the trainer, so LOOP_VLLM_PYTHON does not"
+        " help; pip install 'loop-train[vllm]', or let the student run under transformers"
+    )
 
 
 def vllm_environment() -> dict[str, str]:

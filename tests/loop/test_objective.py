@@ -481,7 +481,11 @@ MISTAKES = [
         "[{source: problems.jsonl, size: 8}]",
         "tasks.dev.0.size: 8 is more than its 7 dis",
     ),
-    ("seed: 0", "training: {method: grpo}", "training.method: grpo is not available yet; write auto or sft or dpo"),
+    (
+        "seed: 0",
+        "training: {method: distill}",
+        "training.method: distill is not available yet; write auto or sft or dpo or grpo",
+    ),
     (
         "seed: 0",
         "training: {method: magic}",

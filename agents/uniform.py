@@ -11,13 +11,15 @@ from typing import Literal
 from agents.briefs import CellBrief, Evidence, PlanBrief
 from agents.replies import Diagnosis, FailureMode, Plan
 from agents.strategies import Allotment, Level, RejectionSampling
-from agents.training import METHODS, TrainingChoice
+from agents.training import METHODS, Distillation, TrainingChoice
 
 Key = tuple[str, Level]
 Kind = Literal["no answer", "cut off", "wrong step", "wrong answer", "wrong format"]
 
 SAMPLES_EACH = 4
 """Samples a problem in the baseline: design.md §5, "1,500 problems × 4 samples"."""
+FROM_NOTHING = 4.0
+"""Times the usual passes for students that begin from nothing: as many as a plan may have (agents/choices.py)."""
 EXAMPLES = 3
 QUOTE = 160
 """Characters of a quote: a mode of three examples stays near a hundred tokens of a prompt."""
@@ -70,8 +72,17 @@ def within(cell: CellBrief, problems: int) -> int:
 
 
 def training_of(brief: PlanBrief, epochs: float) -> TrainingChoice:
-    """By the first method that the objective allows, from where it says."""
-    return METHODS[brief.methods[0]](start="base" if brief.start == "base" else "best", epochs=epochs)
+    """By the first method that the objective allows, from where it says.
+
+    To be distilled the student has the first teacher whose distribution can be learnt; a chain has four times the
+    passes, since it begins from nothing.
+    """
+    start: Literal["base", "best"] = "base" if brief.start == "base" else "best"
+    if brief.methods[0] == "distill":
+        teacher = brief.distil_from[0] if brief.distil_from else ""
+        passes = epochs if teacher else min(100.0, FROM_NOTHING * min(epochs, brief.epochs))
+        return Distillation(start=start, epochs=passes, teacher=teacher)
+    return METHODS[brief.methods[0]](start=start, epochs=epochs)
 
 
 def spread(wanted: Sequence[float], round_number: int) -> list[int]:

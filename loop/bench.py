@@ -32,7 +32,7 @@ EMBED = "loop.embedding:embed"
 """Needs torch, and so a child of its own, whatever the student is."""
 
 
-TRAINERS = {"adopt": "student", "converge": "convergence", "sft": "sft"}
+TRAINERS = {"adopt": "student", "converge": "convergence", "sft": "sft", "distill": "chain"}
 """What a trainer can do, and the module of loop/training/ that does it."""
 BEFORE_THE_LOOP = ("adopt", "converge")
 
@@ -203,8 +203,8 @@ class Bench:
         self, room: Room, stage: Stage[Checkpoint], trained: Trained, lost: int = 0, peak_bytes: int = 0
     ) -> None:
         """Write down what training cost; `lost` tokens went into launches that died."""
-        tokens = trained.tokens + lost
-        flops = trained.parameters * (6.0 * tokens + 2.0 * trained.sampled_tokens)
+        tokens = trained.tokens - trained.resumed_tokens + lost
+        flops = trained.parameters * (6.0 * tokens + 2.0 * trained.sampled_tokens) + trained.read_flops
         spent = Spent(tokens_trained=tokens, tokens_sampled=trained.sampled_tokens, flops=flops)
         room.spend(stage, spent, trained.engine_seconds if peak_bytes else 0.0, peak_bytes)
 

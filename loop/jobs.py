@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from agents.engines import SamplingJob
 from loop.crew import NO_LIMITS, Limits
 from loop.errors import StageError
 from loop.presets import Architecture, TrainSettings
 from loop.records import Problem
+
+TRAINING = "training.json"
+"""How a checkpoint came to be, inside its folder: a Trained."""
 
 
 class Diverged(StageError):
@@ -83,6 +87,31 @@ class ConvergeJob:
 
 
 @dataclass(frozen=True)
+class DistillJob:
+    """Train links in a row and a student to serve, or one student by a teacher (agents/training.py: Distillation)."""
+
+    train: TrainJob
+    """Links begin from its `start`, which gives shape and tokenizer where they are `fresh`."""
+    fresh: bool
+    """Whether links begin with weights of their own."""
+    links: int
+    alpha: float
+    temperature: float
+    dropout: float
+    serve: str
+    links_folder: str
+    """Where finished links stay."""
+    held_out: tuple[tuple[str, str], ...]
+    answer: str
+    """Where a response's answer stands."""
+    max_new_tokens: int
+    teacher: str = ""
+    """Folder or id of the model that teaches; "" is the chain."""
+    teacher_name: str = ""
+    on_policy: bool = False
+
+
+@dataclass(frozen=True)
 class Trained:
     """What training came to."""
 
@@ -97,3 +126,9 @@ class Trained:
     """Round 0: step, accuracy, loss and tokens, at each look at the held-out part."""
     stopped: str = ""
     """The limit that ended training early, or ""."""
+    read_flops: float = 0.0
+    """Of forward passes that nothing is learnt through: a teacher's, and those of measuring."""
+    resumed_tokens: int = 0
+    """Of `tokens`, those that an earlier launch trained on."""
+    distilled: dict[str, Any] | None = None
+    """Of distillation: a Distilled of loop/links.py."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 from agents.briefs import (
     BudgetLeft,
@@ -32,6 +33,8 @@ from loop.rounds import Round
 from loop.seats import Seat
 from loop.solving import missing_parts
 from loop.tasks import Tasks
+from loop.vocabulary import is_same_tokenizer
+from loop.weights import model_folder
 
 
 def make_plan(brief: PlanBrief, room: Room, bench: Bench) -> Plan:
@@ -83,6 +86,7 @@ def write_brief(
         solvers=solvers_of(bench),
         catalogue=offered(objective, bench),
         methods=methods_of(objective),
+        distil_from=distil_from(bench),
     )
 
 
@@ -119,6 +123,14 @@ def methods_of(objective: Objective) -> tuple[str, ...]:
     """The training methods that the objective allows."""
     fixed = objective.training.method
     return tuple(METHODS) if fixed == "auto" else (fixed,)
+
+
+def distil_from(bench: Bench) -> tuple[str, ...]:
+    """The teachers that run on this machine with the student's tokenizer: only their distribution can be learnt."""
+    student = bench.run / "rounds" / "000" / "checkpoint"
+    at_hand = [seat for seat in bench.teachers.values() if seat and seat.engine in ("transformers", "vllm")]
+    folders = {seat.name: model_folder(seat.model, Path()) for seat in at_hand}
+    return tuple(name for name, folder in folders.items() if folder and is_same_tokenizer(folder, student))
 
 
 def solvers_of(bench: Bench) -> SolversBrief | None:

@@ -10,7 +10,7 @@ from agents.replies import Diagnosis, Plan
 from loop.bench import Bench
 from loop.budget import BudgetSpent
 from loop.close import Judged, close_round
-from loop.contest import best_round, best_so_far, play_control, play_test
+from loop.contest import best_round, best_so_far, play_control, play_test, play_weak
 from loop.critique import calibrate_critics, criticise
 from loop.curate import admit, demonstration_row, mix
 from loop.diagnose import diagnose, sit_probe, tally_probe
@@ -136,6 +136,7 @@ def finish(run: Run, reason: str) -> None:
     """Train the control, open the test, and close the run; the ledger says which limit ended it."""
     if run.objective.control:
         _steadily(run, "the control", lambda: play_control(run))
+    _steadily(run, "the weak samplers", lambda: play_weak(run))
     _steadily(run, "the test", lambda: play_test(run))
     run.ledger.set_facts(status="finished", ended=reason, budget=_budget(run), best=best_round(run).round)
     run.ledger.heartbeat(run.bench.meter.here, ended="finished")

@@ -15,7 +15,8 @@ from pathlib import Path
 from agents.engines.scripted import MODEL_FILE
 from loop.crew import Report
 from loop.files import make_folder
-from loop.jobs import ConvergeJob, Trained, TrainJob
+from loop.jobs import ConvergeJob, DistillJob, Trained, TrainJob
+from loop.links import Distilled, Link, Links
 from loop.quality import Embedded, EmbedJob
 from loop.records import digest
 
@@ -36,6 +37,34 @@ def sft(job: TrainJob, report: Report) -> Trained:
     (Path(job.out) / MODEL_FILE).write_text(json.dumps(learnt, sort_keys=True), encoding="utf-8")
     report(1, 1, "")
     return Trained(PARAMETERS, steps=len(job.rows), tokens=round(size * passes), loss=None, engine_seconds=0.0)
+
+
+def distill(job: DistillJob, report: Report) -> Trained:
+    """Links that each see the rows alone, from nothing, and the student that is served, which does too."""
+    links = Links(job)
+    done: list[Link] = []
+    for number in range(1, job.links + 1):
+        link = links.find(number)
+        if link is None:
+            trained = sft(replace(job.train, start="", out=str(links.begin())), report)
+            read = 2.0 * PARAMETERS * trained.tokens if number > 1 else 0.0
+            link = Link(trained.tokens, trained.steps, read, engine_seconds=0.0, loss=None)
+            links.publish(number, link)
+        done.append(link)
+    served = sft(replace(job.train, start=""), report)
+    taught = (served.tokens, served.steps, 2.0 * PARAMETERS * job.links * served.tokens)
+    done += [Link(*taught, engine_seconds=0.0, loss=None)] if job.serve == "ensemble" else []
+    told = Distilled(
+        teacher=job.serve, members=(None,) * job.links,
+        flops=2.0 * PARAMETERS * job.links, served_flops=2.0 * PARAMETERS,
+    )  # fmt: skip
+    return replace(
+        served,
+        steps=sum(link.steps for link in done),
+        tokens=sum(link.tokens for link in done),
+        read_flops=sum(link.read_flops for link in done),
+        distilled=told.model_dump(mode="json"),
+    )
 
 
 def converge(job: ConvergeJob, report: Report) -> Trained:

@@ -10,19 +10,19 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from agents.training import SFT, TrainingChoice
+from agents.training import SFT, Distillation, TrainingChoice
 from loop.bench import Bench
 from loop.crew import NO_LIMITS
 from loop.files import as_json
-from loop.jobs import ConvergeJob, Trained, TrainJob
+from loop.jobs import TRAINING, ConvergeJob, DistillJob, Trained, TrainJob
 from loop.records import Checkpoint, Example, digest
 from loop.room import CHECKPOINT, Room
 
 Rows = tuple[tuple[str, str, int], ...]
 """Prompt, response and copies."""
 
-TRAINING = "training.json"
-"""How a checkpoint came to be, inside its folder."""
+LINKS = "links"
+"""The links of a chain, a checkpoint each, in the folder of its room: together they are the ensemble."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,32 @@ def train_student(
     rows = tuple((row.prompt, row.response, row.copies) for row in lessons.dataset)
     limits = bench.meter.limits((room.name, CHECKPOINT.name), trains=True)
     job = _from(start, choice, replace(_job(rows, room, bench), epochs=choice.epochs, limits=limits), bench)
-    return _publish(room, Path(job.out), bench.train(room, CHECKPOINT, choice.method, job))
+    told = distillation(job, choice, start, room, bench) if isinstance(choice, Distillation) else job
+    return _publish(room, Path(job.out), bench.train(room, CHECKPOINT, choice.method, told))
+
+
+def distillation(job: TrainJob, choice: Distillation, start: Checkpoint, room: Room, bench: Bench) -> DistillJob:
+    """How the job is done by distillation. A chain is a restart from nothing: of `start` it takes the shape alone."""
+    is_chain = not choice.teacher
+    settings = job.settings.model_copy(update={"weight_decay": choice.weight_decay} if is_chain else {})
+    is_fresh = is_chain and bench.student.architecture is not None
+    base = bench.student.name if is_chain and not is_fresh else job.start
+    return DistillJob(
+        train=replace(job, start=base, settings=settings),
+        fresh=is_fresh,
+        links=choice.links,
+        alpha=choice.alpha,
+        temperature=choice.temperature,
+        dropout=choice.dropout,
+        serve=choice.serve,
+        links_folder=str(room.folder / LINKS),
+        held_out=tuple((d.prompt, d.response) for d in bench.held_out),
+        answer=bench.answer,
+        max_new_tokens=bench.student.max_new_tokens,
+        teacher="" if is_chain else bench.sampler(choice.teacher, start).model,
+        teacher_name=choice.teacher,
+        on_policy=choice.on_policy,
+    )
 
 
 def train_control(tokens: int, choice: TrainingChoice, start: Checkpoint, room: Room, bench: Bench) -> Checkpoint:

@@ -80,7 +80,8 @@ class Ensemble(torch.nn.Module):
 
     def __init__(self, members: Sequence[PreTrainedModel]) -> None:
         super().__init__()
-        self.members = torch.nn.ModuleList(members).eval().requires_grad_(False)
+        self.members = torch.nn.ModuleList(members)
+        self.eval().requires_grad_(False)
         first: Any = members[0]
         self._layers = first.config.num_hidden_layers
         self.generation_config = first.generation_config

@@ -21,7 +21,7 @@ tasks:
   test: {{from: practice, size: {test}}}
 budget: {{{budget}}}
 cast: {{orchestrator: {orchestrator}, sampler: {sampler}, critic: {critic}}}
-seed: {seed}
+{more}seed: {seed}
 ---
 # Sums
 Add a chain of numbers, a running total a line.
@@ -41,6 +41,8 @@ class Scripted:
     demonstrations: int = 24
     dev: int = 16
     test: int = 6
+    more: str = ""
+    """Further lines of the front matter, each with its line break."""
 
     def write(self, folder: Path) -> Path:
         """Write OBJECTIVE.md and its files of rows; the path of the former."""

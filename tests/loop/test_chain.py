@@ -285,3 +285,44 @@ def test_check_the_gap_recovered_is_0_and_1_at_the_ends() -> None:
     assert (
         recovered("small", 0.5, 0.7, 0.5).reason == NO_GAP and "no control" in recovered("s", 0.5, 0.7, None).reason
     )
+
+
+def test_a_weak_sampler_sits_dev_once_and_the_ledger_says_what_of_its_gap_is_recovered(
+    swift_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scripted import Scripted
+
+    from loop.contest import play_weak
+    from loop.objective import read_objective
+    from loop.records import Evaluation
+    from loop.report import write_report
+    from loop.room import CHECKPOINT, EVALUATION, ROUND
+    from loop.rounds import Round
+    from loop.run import open_run
+    from loop.runner import play_round_zero
+    from loop.screen import PlainScreen
+    from loop.statistics import wilson
+
+    monkeypatch.setenv("LOOP_CACHE", str(swift_path / "cache"))
+    run = open_run(read_objective(Scripted().write(swift_path / "weak")), swift_path / "weak" / "run", PlainScreen())
+    play_round_zero(run)
+    start = run.room("000").fetch(CHECKPOINT)
+    small = run.bench.student_of(start).model_copy(update={"name": "small"})
+    run = replace(run, bench=replace(run.bench, samplers={"small": small}))
+    solved = run.room("000").fetch(EVALUATION)
+    strong = Evaluation(exam="dev", checkpoint="", score=wilson(15, 16), cells=solved.cells, solved=())
+    control = strong.model_copy(update={"score": wilson(14, 16)})
+    for name, exam in (("001", strong), ("control/001", control)):
+        run.room(name).folder.mkdir(parents=True, exist_ok=True)
+        run.room(name).once(EVALUATION, lambda exam=exam: exam)
+    taught = start.model_copy(update={"parameters": 3})
+    closed = Round(round=1, status="kept", dev=strong.score, checkpoint=taught, set_up="weak-to-strong improvement")
+    run.room("001").once(ROUND, lambda: closed)
+    for _ in range(2):
+        play_weak(run)
+    weak = run.room("sampler/0").fetch(EVALUATION).score.score
+    (found,) = run.ledger.fact("recovered")
+    assert (found["weak"], found["strong"], found["ceiling"]) == (weak, 15 / 16, 14 / 16)
+    assert found["gap"] == pytest.approx((15 / 16 - weak) / (14 / 16 - weak))
+    assert run.ledger.spent("sampler/0").tokens_sampled > 0, "it is counted"
+    assert f"the performance gap recovered is {found['gap']:.2f}" in write_report(run.folder).read_text()

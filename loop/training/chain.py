@@ -49,14 +49,14 @@ def _by_links(job: DistillJob, course: _Course) -> Trained:
         if found := links.find(number):
             course.resume(found)
             continue
-        link, model, tokenizer = _begin(job, number)
+        link, model, tokenizer = begin(job, number)
         teacher = load_teacher(folders[number - 2 : number - 1], tokenizer) if number > 1 else None
         model = course.train(number, link, model, tokenizer, teacher)
         if course.stopped:
             return course.trained(model)
         save(model, tokenizer, links.begin())
         links.publish(number, course.done[-1])
-    link, model, tokenizer = _begin(job, job.links + 1)
+    link, model, tokenizer = begin(job, job.links + 1)
     members = load_teacher(folders, tokenizer)
     ensemble = Ensemble(list(members.members)[job.links >= FIRST_LEFT_OUT :])
     if job.serve == "last":
@@ -66,7 +66,7 @@ def _by_links(job: DistillJob, course: _Course) -> Trained:
     return course.end(model, tokenizer, members, ensemble)
 
 
-def _begin(job: DistillJob, number: int) -> tuple[TrainJob, PreTrainedModel, PreTrainedTokenizerBase]:
+def begin(job: DistillJob, number: int) -> tuple[TrainJob, PreTrainedModel, PreTrainedTokenizerBase]:
     """A link before it is trained: its own seed, and weights of its own where they are fresh."""
     link = replace(job.train, seed=seed_for(job.train.seed, "link", number))
     model, tokenizer = load_trainable(link)

@@ -145,8 +145,9 @@ class _Course:
             flops=2.0 * _size(ensemble),
             served_flops=2.0 * _size(model),
         )
-        self._sampled += sampled
-        measuring = 2.0 * (_size(members) * taught.tokens + _size(model) * served.tokens + _size(ensemble) * read)
+        self._sampled += sampled + read  # which count as the student's: the ensemble takes so much more to write
+        more = _size(ensemble) - _size(model)
+        measuring = 2.0 * (_size(members) * taught.tokens + _size(model) * served.tokens + more * read)
         trained = self.trained(model)
         return replace(
             trained, read_flops=trained.read_flops + measuring, distilled=distilled.model_dump(mode="json")

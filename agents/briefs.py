@@ -176,6 +176,8 @@ class PlanBrief(Brief):
     """None where the cast cannot play agentic self-instruct."""
     methods: tuple[str, ...] = ("sft",)
     """Training methods that the objective allows."""
+    distil_from: tuple[str, ...] = ()
+    """Names of the teachers whose distribution can be learnt: they run here, with the student's tokenizer."""
 
 
 class Evidence(Brief):

@@ -10,7 +10,7 @@ from agents.briefs import CellBrief, PlanBrief
 from agents.replies import Proposal, Strategy
 from agents.selfinstruct.fairness import check_edit
 from agents.strategies import Arbitration, Practice
-from agents.training import GRPO
+from agents.training import GRPO, Distillation
 from agents.uniform import Key, name_of
 from agents.writers.settings import AgenticSelfInstruct
 
@@ -156,6 +156,11 @@ def _check_training(plan: Proposal, brief: PlanBrief) -> None:
     if training.compares and not any(map(_draws_several, plans)):
         raise ValueError(
             f"training.method: {training.method} compares attempts at a problem; give an allotment 2 samples or more"
+        )
+    if isinstance(training, Distillation) and training.teacher not in ("", *brief.distil_from):
+        raise ValueError(
+            f"training.teacher: {_cut(training.teacher)} is no model of this machine with the student's tokenizer;"
+            f" choose from {', '.join(brief.distil_from) or 'none'}, or have it teach by its samples (sft)"
         )
     if training.epochs > most_epochs(brief):
         raise ValueError(f"training.epochs: {training.epochs:g} are too many; write at most {most_epochs(brief):g}")

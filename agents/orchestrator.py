@@ -158,6 +158,7 @@ def brief_prompt(brief: PlanBrief) -> Prompt:
         "most_epochs": most_epochs(brief), "start": brief.start, "samplers": brief.samplers,
     }  # fmt: skip
     others = {"teachers": brief.teachers, "writers": brief.writers, "solvers": brief.solvers}
+    others |= {"distil_from": brief.distil_from if "distill" in brief.methods else ()}
     choices |= {part: names for part, names in others.items() if names}
     return render(
         "plan",

@@ -11,13 +11,15 @@ from typing import Literal
 from agents.briefs import CellBrief, Evidence, PlanBrief
 from agents.replies import Diagnosis, FailureMode, Plan
 from agents.strategies import Allotment, Level, RejectionSampling
-from agents.training import GRPO, METHODS, TrainingChoice
+from agents.training import GRPO, METHODS, Distillation, TrainingChoice
 
 Key = tuple[str, Level]
 Kind = Literal["no answer", "cut off", "wrong step", "wrong answer", "wrong format"]
 
 SAMPLES_EACH = 4
 """Samples a problem in the baseline: design.md §5, "1,500 problems × 4 samples"."""
+FROM_NOTHING = 4.0
+"""Times the usual passes for students that begin from nothing: as many as a plan may have (agents/choices.py)."""
 EXAMPLES = 3
 QUOTE = 160
 """Characters of a quote: a mode of three examples stays near a hundred tokens of a prompt."""
@@ -85,18 +87,23 @@ def training_of(brief: PlanBrief, epochs: float) -> TrainingChoice:
     """By the first method that the objective allows, from where it says. `epochs` are of the mix.
 
     Where it is reinforcement, one pass over so many problems that twice as many answers are trained on as samples
-    were drawn to find them; fewer where the tokens left are few.
+    were drawn to find them; fewer where the tokens left are few. To be distilled the student has the first teacher
+    whose distribution can be learnt; a chain has four times the passes, since it begins from nothing.
     """
     start: Literal["base", "best"] = "base" if brief.start == "base" else "best"
     method = METHODS[brief.methods[0]]
-    if method is not GRPO:
-        return method(start=start, epochs=epochs)
-    usual = GRPO()
-    answers = 2.0 * brief.samples_per_round
-    tokens = [tally.tokens / tally.tried for past in brief.history for tally in past.samples if tally.tokens]
-    if tokens and brief.budget.tokens is not None:
-        answers = min(answers, brief.budget.tokens / 4 / (sum(tokens) / len(tokens)))
-    return GRPO(start=start, problems=max(1, min(4096, int(answers / usual.group))))
+    if method is GRPO:
+        usual = GRPO()
+        answers = 2.0 * brief.samples_per_round
+        tokens = [tally.tokens / tally.tried for past in brief.history for tally in past.samples if tally.tokens]
+        if tokens and brief.budget.tokens is not None:
+            answers = min(answers, brief.budget.tokens / 4 / (sum(tokens) / len(tokens)))
+        return GRPO(start=start, problems=max(1, min(4096, int(answers / usual.group))))
+    if method is Distillation:
+        teacher = brief.distil_from[0] if brief.distil_from else ""
+        passes = epochs if teacher else min(100.0, FROM_NOTHING * min(epochs, brief.epochs))
+        return Distillation(start=start, epochs=passes, teacher=teacher)
+    return method(start=start, epochs=epochs)
 
 
 def spread(wanted: Sequence[float], round_number: int) -> list[int]:

@@ -32,7 +32,8 @@ EMBED = "loop.embedding:embed"
 
 
 TRAINERS = {
-    "adopt": "student", "converge": "convergence", "dpo": "dpo", "grpo": "grpo", "reward": "reward", "sft": "sft"
+    "adopt": "student", "converge": "convergence", "distill": "chain", "dpo": "dpo", "grpo": "grpo",
+    "reward": "reward", "sft": "sft",
 }  # fmt: skip
 """What a trainer can do, and the module of loop/training/ that does it."""
 BEFORE_THE_LOOP = ("adopt", "converge")
@@ -211,8 +212,9 @@ class Bench:
         peak_bytes: int = 0,
     ) -> None:
         """Write down what training cost; `lost` tokens, trained on and sampled, went into launches that died."""
-        tokens, sampled = trained.tokens + lost[0], trained.sampled_tokens + lost[1]
-        flops = trained.parameters * (6.0 * tokens + 2.0 * (sampled + trained.read_tokens))
+        tokens = trained.tokens - trained.resumed_tokens + lost[0]
+        sampled = trained.sampled_tokens + lost[1]
+        flops = trained.parameters * (6.0 * tokens + 2.0 * sampled) + trained.read_flops
         spent = Spent(tokens_trained=tokens, tokens_sampled=sampled, flops=flops)
         room.spend(stage, spent, trained.engine_seconds if peak_bytes else 0.0, peak_bytes)
 

@@ -23,13 +23,14 @@ class Meter:
     """What the run has spent, against what the objective allows.
 
     From the start on, enough is held back for what no limit may end: the exam and the probe of the round at work;
-    the control, trained on as many tokens as the rounds were, with as many looks at dev; and the test. Round 0's two
-    sittings are counted, and over before anything is asked of the budget.
+    the control, trained on as many tokens as the rounds were, with as many looks at dev; the one of each weak
+    sampler; and the test. Round 0's two sittings are counted, and over before anything is asked of the budget.
     """
 
-    def __init__(self, budget: Budget, ledger: Ledger, control: bool, test_size: float = 1.0) -> None:
-        """`test_size` is the size of the test, in dev exams."""
+    def __init__(self, budget: Budget, ledger: Ledger, control: bool, test_size: float = 1.0, weak: int = 0) -> None:
+        """`test_size` is the size of the test, in dev exams; `weak` samplers sit dev at the end."""
         self._budget, self._ledger, self._control, self._test_size = budget, ledger, control, test_size
+        self._weak = weak
         self._began = time.monotonic()
         self._before = ledger.seconds_before()
 
@@ -95,14 +96,14 @@ class Meter:
     def _reserved(self, rows: Sequence[Spending]) -> Spent:
         """What is still owed, by what the same work cost so far (tokens of both kinds)."""
         rounds = [(room, stage, s) for room, stage, s, _, _ in rows if room.isdigit()]
-        done = sum((s for room, _, s, _, _ in rows if room.startswith("control")), Spent())
+        done = sum((s for room, _, s, _, _ in rows if room.startswith(("control", "sampler"))), Spent())
         training = sum((s for room, stage, s in rounds if stage == "train" and room != "000"), Spent())
         again = training if self._control else Spent()
         exams = [s for _, stage, s in rounds if stage == "sit the exam"]
         probes = [s for _, stage, s in rounds if stage == "probe"]
         sitters = 3 if self._control else 2
         looks = len(exams) if self._control else 0  # round 0 stands for the round at work
-        sittings = 1 + looks + sitters * self._test_size
+        sittings = 1 + looks + self._weak + sitters * self._test_size
 
         def owed(exam: float, probe: float, trained: float, done: float) -> float:
             return max(0.0, MARGIN * (sittings * exam + probe) + trained - done)

@@ -12,6 +12,7 @@ from loop.bench import Bench
 from loop.compute_match import set_up
 from loop.coverage import sampling_quality
 from loop.decide import in_words
+from loop.links import distilled_of
 from loop.records import Admission, Cell, Checkpoint, Critique, Evaluation, Sample
 from loop.rounds import Round, SetUp
 from loop.vitals import is_practice, strata_of
@@ -70,6 +71,7 @@ def close_round(
         set_up=set_up_of(judged.samples, checkpoint, bench),
         quality=tuple(sampling_quality((sample, critique) for sample, critique in rows if is_practice(sample))),
         strata=strata_of(judged.plan, rows, judged.known, bench.judge.places),
+        distilled=distilled_of(bench.run / checkpoint.path),
     )
 
 

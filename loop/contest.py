@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from loop.bench import keyed
 from loop.errors import DamagedCheckpointError
 from loop.evaluate import evaluate, sit_exam
 from loop.records import Checkpoint, Evaluation
 from loop.room import ATTEMPTS, CHECKPOINT, EVALUATION, PLAN, Room
 from loop.rounds import LOST, Round, best_of
 from loop.run import Run
+from loop.seats import Draw
 from loop.train import train_control
+from loop.weak_to_strong import recovered, weaker
 
 
 def play_control(run: Run) -> None:
@@ -29,6 +32,25 @@ def play_control(run: Run) -> None:
         choice = played.fetch(PLAN).training
         student = room.once(CHECKPOINT, partial(train_control, tokens, choice, start, room, bench))
         _examine(run, room, student, "dev")
+
+
+def play_weak(run: Run) -> None:
+    """The weak samplers of the best round sit dev, once; the ledger says what of their gap its student recovers."""
+    bench, best = run.bench, best_round(run)
+    if best.set_up != "weak-to-strong improvement" or best.checkpoint is None or best.dev is None:
+        return
+    looks = [room.fetch(EVALUATION).score.score for room in control_rooms(run)] if bench.demonstrations else []
+    found = []
+    seats = weaker([*bench.samplers.values(), *bench.teachers.values()], best.checkpoint.parameters)
+    for place, seat in enumerate(seats):
+        room, named = (
+            run.room(f"sampler/{place}"),
+            Checkpoint(path="", manifest=seat.name, parameters=seat.parameters),
+        )
+        drawn = room.once(ATTEMPTS, partial(bench.draw, room, ATTEMPTS, [Draw(seat, keyed(bench.tasks.dev))]))
+        sat = room.once(EVALUATION, partial(evaluate, "dev", drawn, named, bench.judge))
+        found.append(recovered(seat.name, sat.score.score, best.dev.score, max(looks, default=None)))
+    run.ledger.set_facts(recovered=[one.model_dump() for one in found])
 
 
 def play_test(run: Run) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agents.engines import SamplingJob
 from agents.training import GRPO
@@ -14,6 +16,9 @@ from loop.judging import Judge
 from loop.presets import Architecture, TrainSettings
 from loop.records import Problem
 from loop.reinforcement import Reinforcement
+
+TRAINING = "training.json"
+"""How a checkpoint came to be, inside its folder: a Trained."""
 
 
 class Diverged(StageError):
@@ -165,6 +170,31 @@ class ConvergeJob:
 
 
 @dataclass(frozen=True)
+class DistillJob:
+    """Train links in a row and a student to serve, or one student by a teacher (agents/training.py: Distillation)."""
+
+    train: TrainJob
+    """Links begin from its `start`, which gives shape and tokenizer where they are `fresh`."""
+    fresh: bool
+    """Whether links begin with weights of their own."""
+    links: int
+    alpha: float
+    temperature: float
+    dropout: float
+    serve: str
+    links_folder: str
+    """Where finished links stay."""
+    held_out: tuple[tuple[str, str], ...]
+    answer: str
+    """Where a response's answer stands."""
+    max_new_tokens: int
+    teacher: str = ""
+    """Folder or id of the model that teaches; "" is the chain."""
+    teacher_name: str = ""
+    on_policy: bool = False
+
+
+@dataclass(frozen=True)
 class Trained:
     """What training came to."""
 
@@ -176,21 +206,25 @@ class Trained:
     engine_seconds: float
     sampled_tokens: int = 0
     """Tokens of prompts and completions that the student drew meanwhile."""
-    read_tokens: int = 0
-    """Tokens of further forward passes: of the reference, and of the student as it was when it answered."""
     looks: tuple[dict[str, float], ...] = ()
     """Round 0: step, accuracy, loss and tokens, at each look at the held-out part."""
     stopped: str = ""
     """The limit that ended training early, or ""."""
+    read_flops: float = 0.0
+    """Of forward passes that nothing is learnt through: a teacher's, a reference's, and those of measuring."""
+    resumed_tokens: int = 0
+    """Of `tokens`, those that an earlier launch trained on."""
     reinforced: Reinforcement | None = None
     """What the answers were worth, where it was trained by reward."""
+    distilled: dict[str, Any] | None = None
+    """Of distillation: a Distilled of loop/links.py."""
 
     @property
     def matched(self) -> int:
-        """Tokens whose training alone costs as many FLOPs (6 for each parameter): what is sampled or only read
-        costs a third (2); rounded up.
+        """Tokens whose training alone costs as many FLOPs (6 for each parameter), rounded up: what is sampled costs 2
+        for each parameter, what is only read its own.
         """
-        return self.tokens - (-(self.sampled_tokens + self.read_tokens) // 3)
+        return self.tokens + math.ceil((2.0 * self.sampled_tokens + self.read_flops / self.parameters) / 6.0)
 
 
 def lost_tokens(log: Path) -> tuple[int, int]:

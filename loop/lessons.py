@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from agents.training import DPO, GRPO, TrainingChoice
+from agents.training import DPO, GRPO, Distillation, TrainingChoice
 from loop.bench import Bench
 from loop.errors import StageError
-from loop.jobs import DrillJob, PreferenceJob, TrainJob
+from loop.jobs import DistillJob, DrillJob, PreferenceJob, TrainJob
 from loop.preference import Pair
-from loop.records import Example, Problem
+from loop.records import Checkpoint, Example, Problem
+from loop.room import Room
+
+LINKS = "links"
+"""The links of a chain, a checkpoint each, in the folder of its room: together they are the ensemble."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,8 @@ class Lessons:
 
 
 def job_of(
-    lessons: Lessons, choice: TrainingChoice, job: TrainJob, bench: Bench
-) -> TrainJob | PreferenceJob | DrillJob:
+    lessons: Lessons, choice: TrainingChoice, job: TrainJob, start: Checkpoint, room: Room, bench: Bench
+) -> TrainJob | PreferenceJob | DrillJob | DistillJob:
     """What the child of the plan's method is asked to do.
 
     Raises: StageError when there is nothing that the method could learn from.
@@ -52,4 +56,29 @@ def job_of(
             max_new_tokens=bench.student.max_new_tokens,
             vllm=bench.student.engine == "vllm",
         )
-    return replace(job, rows=lessons.rows)
+    job = replace(job, rows=lessons.rows)
+    return distillation(job, choice, start, room, bench) if isinstance(choice, Distillation) else job
+
+
+def distillation(job: TrainJob, choice: Distillation, start: Checkpoint, room: Room, bench: Bench) -> DistillJob:
+    """How the job is done by distillation. A chain is a restart from nothing: of `start` it takes the shape alone."""
+    is_chain = not choice.teacher
+    settings = job.settings.model_copy(update={"weight_decay": choice.weight_decay} if is_chain else {})
+    is_fresh = is_chain and bench.student.architecture is not None
+    base = bench.student.name if is_chain and not is_fresh else job.start
+    return DistillJob(
+        train=replace(job, start=base, settings=settings),
+        fresh=is_fresh,
+        links=choice.links,
+        alpha=choice.alpha,
+        temperature=choice.temperature,
+        dropout=choice.dropout,
+        serve=choice.serve,
+        links_folder=str(room.folder / LINKS),
+        held_out=tuple((d.prompt, d.response) for d in bench.held_out),
+        answer=bench.answer,
+        max_new_tokens=bench.student.max_new_tokens,
+        teacher="" if is_chain else bench.sampler(choice.teacher, start).model,
+        teacher_name=choice.teacher,
+        on_policy=choice.on_policy,
+    )

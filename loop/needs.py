@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from agents.engines.vllm_settings import apart_from_vllm, missing_vllm
+from agents.training import Distillation
+from agents.uniform import FROM_NOTHING
 from loop.cast import Player
 from loop.endpoints import reach
 from loop.errors import MissingError
@@ -75,6 +77,8 @@ def estimate(objective: Objective, demonstrations: Sequence[Demonstration]) -> C
     dev, test = (_size(exam, objective.folder) for exam in (objective.tasks.dev, objective.tasks.test))
     samples = settings.samples
     trained = settings.epochs * (len(demonstrations) + 2 * samples / SAMPLES_EACH)
+    students = 1 + Distillation().links if objective.training.method == "distill" else 1
+    trained *= students * (FROM_NOTHING if students > 1 else 1)
     again = dev + trained if objective.control else 0
     sittings = 3 if objective.control else 2
     rounds = objective.budget.rounds or ROUNDS
@@ -85,7 +89,7 @@ def estimate(objective: Objective, demonstrations: Sequence[Demonstration]) -> C
     return Cost(
         exams=round((dev + sittings * test) * tokens),
         a_round=round((samples + dev + trained + again) * tokens),
-        disk=round((2 + 2 * rounds) * checkpoint + rows * (2 * a_row + BYTES_A_SAMPLE)),
+        disk=round((2 + (1 + students) * rounds) * checkpoint + rows * (2 * a_row + BYTES_A_SAMPLE)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 from agents.briefs import (
     BudgetLeft,
@@ -33,6 +34,8 @@ from loop.rounds import Round
 from loop.seats import Seat
 from loop.solving import missing_parts
 from loop.tasks import Tasks
+from loop.vocabulary import is_same_tokenizer
+from loop.weights import model_folder
 
 GAUGED = 4
 """By how much fewer samples a round draws where all training is reinforcement: they only tell which problems are
@@ -88,6 +91,7 @@ def write_brief(
         solvers=solvers_of(bench),
         catalogue=offered(objective, bench),
         methods=methods_of(objective, bench.student.engine),
+        distil_from=distil_from(bench),
     )
 
 
@@ -125,6 +129,14 @@ def methods_of(objective: Objective, engine: str) -> tuple[str, ...]:
     fixed = objective.training.method
     left_out = {"grpo"} if apart_from_vllm(engine) else set()
     return tuple(name for name in METHODS if name not in left_out) if fixed == "auto" else (fixed,)
+
+
+def distil_from(bench: Bench) -> tuple[str, ...]:
+    """The teachers that run on this machine with the student's tokenizer: only their distribution can be learnt."""
+    student = bench.run / "rounds" / "000" / "checkpoint"
+    at_hand = [seat for seat in bench.teachers.values() if seat and seat.engine in ("transformers", "vllm")]
+    folders = {seat.name: model_folder(seat.model, Path()) for seat in at_hand}
+    return tuple(name for name, folder in folders.items() if folder and is_same_tokenizer(folder, student))
 
 
 def solvers_of(bench: Bench) -> SolversBrief | None:

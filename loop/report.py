@@ -18,7 +18,9 @@ from agents.replies import Diagnosis, Plan
 from loop.decide import optimism
 from loop.figures import in_p, in_time, in_tokens
 from loop.files import write_atomic
+from loop.jobs import TRAINING
 from loop.ledger import Ledger
+from loop.links import in_words
 from loop.plots import Bar, Mark, Scores, columns, curve, score_plot, shape
 from loop.records import Cell, Score, Spent
 from loop.report_cast import cast_parts
@@ -29,7 +31,6 @@ from loop.rounds import Round
 from loop.screen import PlainScreen
 from loop.status import Standing, claim, read_standing
 from loop.timing import time_rows
-from loop.train import TRAINING
 
 MODES = 6
 """Failure modes that are shown with examples; the smaller ones are named."""
@@ -63,6 +64,7 @@ def render_report(run: Path) -> str:
     environment.filters |= {
         "score": lambda value: f"{value:.3f}", "points": _points, "tokens": in_tokens, "clock": in_time,
         "p": in_p, "share": lambda value: f"{100 * value:.1f} %", "flops": _flops, "cut": _cut,
+        "distilled": in_words,
     }  # fmt: skip
     template = (files("templates") / "report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(template).render(page).translate(UNSAFE)
@@ -122,6 +124,7 @@ def _page(source: Source) -> dict[str, Any]:
         "convergence": _convergence(folder),
         "tested": {r.round: _tested(standing, r.round) for r in standing.rounds},
         "events": ledger.events(),
+        "recovered": ledger.fact("recovered") or [],
         "objective": _text(folder / "OBJECTIVE.md"),
         "settings": settings,
         **sample_parts(standing.rounds, standing.events, standing.ended),

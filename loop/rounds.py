@@ -9,6 +9,7 @@ from pydantic import Field
 
 from agents.briefs import Tally
 from agents.strategies import Level
+from loop.links import Distilled
 from loop.records import CellScore, Checkpoint, Record, Score, Verdict
 from loop.statistics import wilson
 
@@ -119,6 +120,8 @@ class Round(Record):
     quality: tuple[SamplingQuality, ...] = ()
     """Of the samples for practice problems, those drawn with a hint apart; by sampler."""
     strata: tuple[Stratum, ...] = ()
+    distilled: Distilled | None = None
+    """Of distillation: how those who taught and the served student do, and what they cost to serve."""
 
 
 LOST = "lost"

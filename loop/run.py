@@ -34,6 +34,8 @@ from loop.room import Room, Screen, verify_files
 from loop.rubric import default_rubric, read_rubric
 from loop.seating import parts_of, seat_of, seats_of
 from loop.tasks import Tasks
+from loop.weak_to_strong import weaker
+from loop.weights import find_student
 
 HELD_OUT = 0.15
 """Share of the demonstrations by which the checkpoint of round 0 is chosen."""
@@ -79,7 +81,11 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
     _sign(objective, student, folder, ledger)
     verify_files(folder, ledger)
     sizes = len(tasks.test) / max(1, len(tasks.dev))
-    meter = Meter(objective.budget, ledger, objective.control, test_size=sizes)
+    samplers, teachers = (
+        seats_of(players or (), objective) for players in (objective.cast.sampler, objective.cast.teachers)
+    )
+    smaller = weaker((*samplers.values(), *teachers.values()), find_student(objective).parameters or 0)
+    meter = Meter(objective.budget, ledger, objective.control, test_size=sizes, weak=len(smaller))
     ledger.begin_launch()
     beats = [0.0]
 
@@ -108,8 +114,8 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
         crew=Crew(folder / "logs", tick),
         rules=Uniform() if cast.orchestrator[0].model == "uniform" else Rules(),
         planner=None if cast.orchestrator[0].is_word else seat_of(cast.orchestrator[0], objective),
-        samplers=seats_of(cast.sampler, objective),
-        teachers=seats_of(cast.teachers or (), objective),
+        samplers=samplers,
+        teachers=teachers,
         writers=tuple(seat_of(player, objective) for player in cast.challenger or ()),
         parts=parts_of(objective),
         guidance=guidance_of(objective),

@@ -11,7 +11,7 @@ from loop.bench import Bench
 from loop.briefing import brief_of
 from loop.budget import BudgetSpent
 from loop.close import Judged, close_round
-from loop.contest import best_round, best_so_far, play_control, play_test
+from loop.contest import best_round, best_so_far, play_control, play_test, play_weak
 from loop.critique import calibrate_critics, criticise
 from loop.curate import admit, demonstration_row, mix
 from loop.decide import bar_of
@@ -168,6 +168,7 @@ def finish(run: Run, reason: str) -> None:
     best_so_far(run)  # a damaged best is given up before the control is measured by it
     if run.objective.control:
         _steadily(run, "the control", lambda: play_control(run))
+    _steadily(run, "the weak samplers", lambda: play_weak(run))
     _steadily(run, "the test", lambda: play_test(run))
     run.ledger.set_facts(status="finished", ended=reason, budget=_budget(run), best=best_round(run).round)
     run.ledger.heartbeat(run.bench.meter.here, ended="finished")

@@ -19,7 +19,18 @@ from loop.clusters import SMALLEST, Group, GroupJob
 from loop.crew import Report
 from loop.files import make_folder
 from loop.grading import Grader
-from loop.jobs import ConvergeJob, DrillJob, PairJob, PreferenceJob, Rewarded, RewardJob, Trained, TrainJob
+from loop.jobs import (
+    ConvergeJob,
+    DistillJob,
+    DrillJob,
+    PairJob,
+    PreferenceJob,
+    Rewarded,
+    RewardJob,
+    Trained,
+    TrainJob,
+)
+from loop.links import Distilled, Link, Links
 from loop.quality import Embedded, EmbedJob
 from loop.records import digest
 from loop.reinforcement import Count
@@ -44,7 +55,7 @@ def dpo(job: PreferenceJob, report: Report) -> Trained:
     done = sft(replace(job.train, rows=tuple((prompt, chosen, 1) for prompt, chosen, _ in job.pairs)), report)
     size = sum(_tokens(prompt, chosen) + _tokens(prompt, rejected) for prompt, chosen, rejected in job.pairs)
     tokens = round(size * job.train.epochs)
-    return replace(done, tokens=tokens, read_tokens=tokens)
+    return replace(done, tokens=tokens, read_flops=2.0 * PARAMETERS * tokens)
 
 
 def reward(job: PairJob, report: Report) -> Trained:
@@ -84,6 +95,34 @@ def grpo(job: DrillJob, report: Report) -> Trained:
         engine_seconds=0.0,
         sampled_tokens=grader.tokens,
         reinforced=grader.count.told,
+    )
+
+
+def distill(job: DistillJob, report: Report) -> Trained:
+    """Links that each see the rows alone, from nothing, and the student that is served, which does too."""
+    links = Links(job)
+    done: list[Link] = []
+    for number in range(1, job.links + 1):
+        link = links.find(number)
+        if link is None:
+            trained = sft(replace(job.train, start="", out=str(links.begin())), report)
+            read = 2.0 * PARAMETERS * trained.tokens if number > 1 else 0.0
+            link = Link(trained.tokens, trained.steps, read, engine_seconds=0.0, loss=None)
+            links.publish(number, link)
+        done.append(link)
+    served = sft(replace(job.train, start=""), report)
+    taught = (served.tokens, served.steps, 2.0 * PARAMETERS * job.links * served.tokens)
+    done += [Link(*taught, engine_seconds=0.0, loss=None)] if job.serve == "ensemble" else []
+    told = Distilled(
+        teacher=job.serve, members=(None,) * job.links,
+        flops=2.0 * PARAMETERS * job.links, served_flops=2.0 * PARAMETERS,
+    )  # fmt: skip
+    return replace(
+        served,
+        steps=sum(link.steps for link in done),
+        tokens=sum(link.tokens for link in done),
+        read_flops=sum(link.read_flops for link in done),
+        distilled=told.model_dump(mode="json"),
     )
 
 

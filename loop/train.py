@@ -13,16 +13,13 @@ from agents.training import SFT, TrainingChoice
 from loop.bench import Bench
 from loop.crew import NO_LIMITS
 from loop.files import as_json
-from loop.jobs import ConvergeJob, Trained, TrainJob
+from loop.jobs import TRAINING, ConvergeJob, Trained, TrainJob
 from loop.lessons import Lessons, job_of
 from loop.records import Checkpoint, digest
 from loop.room import CHECKPOINT, Room
 
 Rows = tuple[tuple[str, str, int], ...]
 """Prompt, response and copies."""
-
-TRAINING = "training.json"
-"""How a checkpoint came to be, inside its folder."""
 
 
 def train_student(
@@ -34,7 +31,7 @@ def train_student(
     """
     limits = bench.meter.limits((room.name, CHECKPOINT.name), trains=True)
     job = _from(start, choice, replace(_job((), room, bench), epochs=choice.epochs, limits=limits), bench)
-    lesson = job_of(lessons, choice, job, bench)
+    lesson = job_of(lessons, choice, job, start, room, bench)
     return _publish(room, Path(job.out), bench.train(room, CHECKPOINT, choice.method, lesson))
 
 

@@ -22,7 +22,7 @@ tasks:
 budget: {{{budget}}}
 training: {{method: {method}}}
 cast: {{orchestrator: {orchestrator}, sampler: {sampler}, critic: {critic}}}
-seed: {seed}
+{more}seed: {seed}
 ---
 # Sums
 Add a chain of numbers, a running total a line.
@@ -43,6 +43,8 @@ class Scripted:
     demonstrations: int = 24
     dev: int = 16
     test: int = 6
+    more: str = ""
+    """Further lines of the front matter, each with its line break."""
 
     def write(self, folder: Path) -> Path:
         """Write OBJECTIVE.md and its files of rows; the path of the former."""

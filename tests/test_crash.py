@@ -123,6 +123,16 @@ def test_death_at_every_failpoint_while_models_plan_and_judge(swift_path: Path, 
     check_deaths(run, launchers, [(k,) for k in talking])
 
 
+def test_death_at_every_failpoint_of_a_chain_of_students(swift_path: Path, launchers: list[Launcher]) -> None:
+    """A link that is finished is not trained again: see also tests/loop/test_chain.py."""
+    more = "training: {method: distill}\n"
+    run = play(replace(SMALL, more=more), swift_path / "chain", launchers[0])
+    assert "rounds/001/links/04/link.json" in run.state["files"]
+    chain = range(run.reaches("mix saved"), run.reaches("train saved", 2) + 1)
+    assert len(chain) > 4 * 3, "four links are published, and the checkpoint"
+    check_deaths(run, launchers, [(k,) for k in chain])
+
+
 def test_sigterm_at_every_failpoint(swift_path: Path, launchers: list[Launcher]) -> None:
     run = play(SMALL, swift_path / "sigterm", launchers[0])
     check_deaths(run, launchers, [(k,) for k in range(1, run.count + 1)], signal.SIGTERM)

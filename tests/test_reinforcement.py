@@ -90,7 +90,7 @@ def test_the_control_is_trained_for_what_sampling_cost_too(reinforced: Path) -> 
         loop = cards[room]
         assert loop["matched"] == loop["tokens"] + -(-loop["tokens"] // 6), "trained on twice, sampled once"
         assert card["tokens"] >= loop["matched"] and card["reinforced"] is None
-    trained = Trained(1, 1, tokens=600, loss=None, engine_seconds=0.0, sampled_tokens=300, read_tokens=301)
+    trained = Trained(1, 1, tokens=600, loss=None, engine_seconds=0.0, sampled_tokens=300, read_flops=602.0)
     assert trained.matched == 801
     spent = dict(select(reinforced, "SELECT room, tokens_sampled FROM spent WHERE stage = 'train'"))
     assert spent["001"] > 0, "what training sampled is in the ledger"

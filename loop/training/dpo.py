@@ -48,7 +48,7 @@ def dpo(job: PreferenceJob, report: Report) -> Trained:
         trainer.model.delete_adapter("ref")
     save(trainer.model, tokenizer, Path(job.train.out))
     trained = watch.trained(trainer.model)
-    return replace(trained, read_tokens=trained.tokens)
+    return replace(trained, read_flops=2.0 * trained.parameters * trained.tokens)
 
 
 class _Tokenised(DPOTrainer):  # type: ignore[misc]

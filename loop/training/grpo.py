@@ -202,9 +202,10 @@ class _Reinforced(Watch):
         """The record of what was done."""
         sampled = self._grader.tokens
         passes = (self._choice.beta > 0) + self._rereads
+        found = super().trained(model)
         return replace(
-            super().trained(model),
+            found,
             sampled_tokens=sampled,
-            read_tokens=passes * sampled,
+            read_flops=2.0 * found.parameters * passes * sampled,
             reinforced=self._grader.count.told,
         )

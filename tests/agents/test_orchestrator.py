@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +18,13 @@ from agents.briefs import BudgetLeft, CellBrief, Evidence, PlanBrief, RoundBrief
 from agents.choices import check_plan, most_epochs, most_samples
 from agents.engines import EngineError
 from agents.looking import MOST_SHOWN, CostRow, DemonstrationRow, FailureRow, SampleRow, ScoreRow
-from agents.orchestrator import MOST_LOOKS, MOST_REQUESTS, ModelOrchestrator, PlanTurn, Turn
+from agents.orchestrator import MOST_LOOKS, MOST_REQUESTS, ModelOrchestrator, PlanTurn, Turn, brief_prompt
 from agents.prompts import render
 from agents.replies import Diagnosis, FailureMode, Plan, Proposal
 from agents.rules import Rules
 from agents.scripts import ScriptedTalker
 from agents.talk import Answer, Question, Unreachable
+from agents.training import Distillation
 from agents.uniform import Uniform
 
 SKILL = "chain"
@@ -385,6 +387,36 @@ def test_a_plan_keeps_to_what_the_objective_allows() -> None:
             check_plan(plan, TOLD.model_copy(update=change))
     empty = TOLD.model_copy(update={"cells": tuple(c.model_copy(update={"left": 0}) for c in TOLD.cells)})
     check_plan(Proposal(hypothesis="Nothing is left to sample.", strategies=()), empty)
+
+
+def test_only_a_teacher_with_the_students_tokenizer_can_be_distilled_from() -> None:
+    told = TOLD.model_copy(update={"methods": ("distill",), "distil_from": ("big",)})
+    for training, words in (
+        ({"method": "distill"}, ""),
+        ({"method": "distill", "teacher": "big", "on_policy": True}, ""),
+        ({"method": "distill", "teacher": "a"}, "tokenizer; choose from big, or have it teach by its samples"),
+    ):
+        plan = Proposal.model_validate(proposal(training=training))
+        with pytest.raises(ValueError, match=words) if words else nullcontext():
+            check_plan(plan, told)
+    with pytest.raises(ValueError, match="on_policy is for a teacher"):
+        Proposal.model_validate(proposal(training={"method": "distill", "on_policy": True}))
+    assert ['"distil_from"' in brief_prompt(brief).text for brief in (told, TOLD)] == [True, False]
+
+
+@pytest.mark.parametrize("planner", [Rules(), Uniform()])
+def test_plans_without_a_model_distil_from_nothing_or_from_the_first_teacher(planner: Rules | Uniform) -> None:
+    world = World(EVEN, 0)
+    brief = world.brief().model_copy(update={"methods": ("distill",)})
+    usual = planner.plan(world.brief()).training
+    for teachers, times in (((), 4), (("big", "other"), 1)):
+        told = brief.model_copy(update={"distil_from": teachers})
+        plan = planner.plan(told)
+        check_plan(plan, told)
+        assert isinstance(plan.training, Distillation)
+        assert plan.training.teacher == (teachers[0] if teachers else "")
+        assert plan.training.epochs <= times * max(usual.epochs, told.epochs) + 1e-9
+        assert plan.training.epochs >= times * min(usual.epochs, told.epochs) - 1e-9
 
 
 @pytest.mark.parametrize("law", [EVEN, SKEWED])

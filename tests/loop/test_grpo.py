@@ -134,7 +134,7 @@ def test_rewards_raise_the_score_on_dev(crew: Crew, student: Path, tasks: Tasks,
     assert 0 < told.all_right + told.all_wrong < told.groups and told.clipped == 0.0, "one step on each answer"
     assert len(told.rewards) == trained.steps == 16
     assert sum(told.rewards[-4:]) > sum(told.rewards[:4])
-    assert trained.tokens == trained.sampled_tokens > 2048 * 6 and trained.read_tokens == 0
+    assert trained.tokens == trained.sampled_tokens > 2048 * 6 and trained.read_flops == 0
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["reward"] for line in log] == pytest.approx(told.rewards, abs=1e-3)
     assert log[-1]["tokens"] == trained.tokens and log[-1]["sampled"] == trained.sampled_tokens
@@ -159,7 +159,10 @@ def test_several_steps_on_the_same_answers_are_clipped_and_counted(
     trained: Trained = crew.run("loop.training.grpo:grpo", job, quiet, "iterations").result
     assert trained.steps == 6 and trained.reinforced is not None and trained.reinforced.groups == 32
     assert trained.reinforced.clipped > 0.0
-    assert trained.tokens == 3 * trained.sampled_tokens and trained.read_tokens == 2 * trained.sampled_tokens
+    assert (
+        trained.tokens == 3 * trained.sampled_tokens
+        and trained.read_flops == 4.0 * trained.parameters * trained.sampled_tokens
+    )
     assert trained.matched == trained.tokens + trained.sampled_tokens, "a third for each of the three passes"
 
 
@@ -172,7 +175,7 @@ def test_an_adapter_is_reinforced_and_gone_on_with(crew: Crew, student: Path, ta
     name = "adapter_model.safetensors"
     assert weights(tmp_path / "first", name) != weights(tmp_path / "second", name)
     assert not (tmp_path / "second" / "ref").exists(), "the reference's adapter is no part of the student"
-    assert trained.read_tokens == trained.sampled_tokens
+    assert trained.read_flops == 2.0 * trained.parameters * trained.sampled_tokens
 
 
 def test_what_is_cut_off_earns_nothing_and_is_counted(

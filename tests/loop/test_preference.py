@@ -205,7 +205,8 @@ def test_both_attempts_are_counted_and_a_limit_or_a_lost_loss_ends_it(
     trained: Trained = crew.run("loop.training.dpo:dpo", job, quiet, "whole").result
     texts = tuple((prompt, text, 1) for prompt, *both in A_FEW for text in both)
     rows = tokenised(AutoTokenizer.from_pretrained(student), replace(job.train, rows=texts))
-    assert trained.tokens == trained.read_tokens == 2 * sum(rows["length"])
+    assert trained.tokens == 2 * sum(rows["length"])
+    assert trained.read_flops == 2.0 * trained.parameters * trained.tokens, "the reference read as much"
     short = order(student, tmp_path / "short", A_FEW, epochs=50, limits=Limits(tokens=2000))
     stopped: Trained = crew.run("loop.training.dpo:dpo", short, quiet, "short").result
     assert stopped.stopped == "tokens" and 2000 <= stopped.tokens < 2000 + 32 * 60

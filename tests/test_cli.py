@@ -94,6 +94,17 @@ COMMANDS = {
     "check": [("objective", "argument", "OBJECTIVE.md")],
     "status": [("run", "argument", ...), ("--json", "flag", False)],
     "report": [("run", "argument", ...)],
+    "evaluate": [
+        ("run", "argument", ...),
+        ("--task", "option", ...),
+        ("--round", "option", None),
+        ("--include", "option", None),
+        ("--data", "option", None),
+        ("--shots", "option", None),
+        ("--limit", "option", None),
+        ("--download", "flag", False),
+        ("--json", "flag", False),
+    ],
     "evolve": [
         ("objective", "argument", "OBJECTIVE.md"),
         ("--run", "option", None),

@@ -115,12 +115,13 @@ def evaluate(
     as_json_text: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """A student through lm-evaluation-harness; what was asked before is not done again."""
-    from loop.lm_eval import Wish, as_table, evaluate_by_lm_eval
+    from loop.lm_eval import Wish, evaluate_by_lm_eval
+    from loop.lm_eval_table import as_table
 
     local = dict(pair.partition("=")[::2] for pair in files or ())
     paths = {split: Path(name) for split, name in local.items()}
     wishes = [Wish(name, number, tuple(include or ()), paths, shots, limit, download) for name in task]
-    scores = [evaluate_by_lm_eval(run, wish, lambda words: typer.echo(words, err=True)) for wish in wishes]
+    scores = evaluate_by_lm_eval(run, wishes, lambda words: typer.echo(words, err=True))
     if as_json_text:
         typer.echo(json.dumps([score.model_dump() | {"agrees": score.agrees} for score in scores]))
         return

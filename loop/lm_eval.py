@@ -10,9 +10,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from rich.table import Table
 
 from agents.engines import EngineError
 from agents.engines.completions import StudentServer
@@ -21,17 +18,24 @@ from loop.budget import BESIDE
 from loop.errors import DamagedRunError, MissingError, ObjectiveError, StageError
 from loop.files import file_digest, write_atomic
 from loop.ledger import Ledger
-from loop.lm_eval_score import EXAMS, HarnessScore, Measure
+from loop.lm_eval_score import EXAMS, HarnessScore, Measure, compare
 from loop.lm_eval_tasks import write_tasks
 from loop.records import Checkpoint, Evaluation, Problem, Sample, Spent, digest
 from loop.room import ATTEMPTS, CHECKPOINT, EVALUATION, HARNESS, Room
 from loop.run import hold_folder
-from loop.screen import PlainScreen
 from loop.sources import Source
-from loop.statistics import wilson
-from loop.status import plain_table
 
 ROWS = "rows.jsonl"
+
+
+class _Quiet:
+    """A screen that shows nothing: what is printed is the scores alone."""
+
+    def stage(self, room: str, stage: str) -> None: ...
+
+    def progress(self, done: float, total: float, rate: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -57,26 +61,31 @@ class Wish:
         return digest("lm-eval", self.task, [file_digest(p) for p in listed], data_files, self.shots, self.limit)
 
 
-def evaluate_by_lm_eval(run: Path, wish: Wish, say: Callable[[str], None]) -> HarnessScore:
-    """Serve the student and have lm-eval ask it; what was done already is read from the run.
+def evaluate_by_lm_eval(run: Path, wishes: Sequence[Wish], say: Callable[[str], None]) -> list[HarnessScore]:
+    """Serve the student and have lm-eval ask it, wish by wish; what was done already is read from the run.
 
     Raises: ObjectiveError for a task or file that there is not, MissingError without lm-eval, a student or the data
     set of the task, DamagedRunError, StageError.
     """
     Ledger.read(run / "run.db").close()
-    _check(wish)
+    for wish in wishes:
+        _check(wish)
     hold_folder(run)
     ledger = Ledger.create_or_open(run / "run.db")
     try:
-        number = _number(ledger, wish)
-        student = Room(run, f"{number:03}", ledger, PlainScreen()).fetch(CHECKPOINT)
-        name = re.sub(r"[^\w.-]+", "-", wish.task)
-        room = Room(run, f"{BESIDE}{number:03}-{name}-{wish.key[:8]}", ledger, PlainScreen())
-        if not room.has(HARNESS) and (wrong := missing_lm_eval()):
-            raise MissingError(wrong)
-        return room.once(HARNESS, lambda: _evaluate(wish, number, student, room, say))
+        return [_evaluate_once(run, wish, ledger, say) for wish in wishes]
     finally:
         ledger.close()
+
+
+def _evaluate_once(run: Path, wish: Wish, ledger: Ledger, say: Callable[[str], None]) -> HarnessScore:
+    number = _number(ledger, wish)
+    student = Room(run, f"{number:03}", ledger, _Quiet()).fetch(CHECKPOINT)
+    name = re.sub(r"[^\w.-]+", "-", wish.task)
+    room = Room(run, f"{BESIDE}{number:03}-{name}-{wish.key[:8]}", ledger, _Quiet())
+    if not room.has(HARNESS) and (wrong := missing_lm_eval()):
+        raise MissingError(wrong)
+    return room.once(HARNESS, lambda: _evaluate(wish, number, student, room, say))
 
 
 def _check(wish: Wish) -> None:
@@ -120,43 +129,6 @@ def _evaluate(wish: Wish, number: int, student: Checkpoint, room: Room, say: Cal
         limit=wish.limit, measures=tuple(Measure(**measure) for measure in found.measures),
     )  # fmt: skip
     return score if sat is None else compare(score, found.rows, sat.solved)
-
-
-def compare(score: HarnessScore, rows: tuple[dict[str, Any], ...], solved: tuple[str, ...]) -> HarnessScore:
-    """The score with ours on the same problems beside it.
-
-    Args: rows: lm-eval's, of exact matches; solved: ids of the problems that we found solved.
-    """
-    asked = {row["problem"] for row in rows}
-    theirs = {row["problem"] for row in rows if row["scores"]["exact_match"] == 1}
-    ours = asked & set(solved)
-    return score.model_copy(
-        update={
-            "ours": wilson(len(ours), len(asked)),
-            "theirs": wilson(len(theirs), len(asked)),
-            "differing": tuple(sorted(ours ^ theirs)),
-        }
-    )
-
-
-def as_table(scores: Sequence[HarnessScore]) -> Table:
-    """A row a metric; the exams' rows say what we make of the same problems."""
-    notes = [
-        f"{score.task}, round {score.round}: ours {score.ours.score:.3f}, lm-eval's {score.theirs.score:.3f},"
-        f" {'within' if score.agrees else 'NOT within'} one standard error;"
-        f" {len(score.differing)} of {score.ours.n} problems differ"
-        for score in scores
-        if score.ours and score.theirs
-    ]
-    table = plain_table(f"lm-eval {scores[0].version}" if scores else "lm-eval", *notes)
-    for name in ("round", "task", "metric", "answer by", "score", "error", "n"):
-        table.add_column(name, justify="left" if name in ("task", "metric", "answer by") else "right")
-    for score in scores:
-        for m in score.measures:
-            error = "" if m.error is None else f"{m.error:.3f}"
-            count = f"{m.n:,}" if m.n else ""
-            table.add_row(str(score.round), m.task, m.metric, m.filter, f"{m.score:.3f}", error, count)
-    return table
 
 
 def _ask(wish: Wish, tasks: tuple[str, ...], include: tuple[Path, ...], model: str, room: Room) -> LmEvalScores:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from math import sqrt
+from typing import Any
 
 from loop.records import Record, Score
+from loop.statistics import wilson
 
 EXAMS = ("dev", "test")
 """Tasks that are exams of the run itself."""
@@ -49,3 +51,20 @@ class HarnessScore(Record):
             return True
         share = self.theirs.score
         return abs(self.ours.score - share) <= sqrt(share * (1 - share) / self.theirs.n)
+
+
+def compare(score: HarnessScore, rows: tuple[dict[str, Any], ...], solved: tuple[str, ...]) -> HarnessScore:
+    """The score with ours on the same problems beside it.
+
+    Args: rows: lm-eval's, of exact matches; solved: ids of the problems that we found solved.
+    """
+    asked = {row["problem"] for row in rows}
+    theirs = {row["problem"] for row in rows if row["scores"]["exact_match"] == 1}
+    ours = asked & set(solved)
+    return score.model_copy(
+        update={
+            "ours": wilson(len(ours), len(asked)),
+            "theirs": wilson(len(theirs), len(asked)),
+            "differing": tuple(sorted(ours ^ theirs)),
+        }
+    )

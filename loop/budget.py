@@ -15,6 +15,10 @@ MARGIN = 1.25
 """Held back for an exam, in dev exams sat so far: a student that has learnt more writes more."""
 
 
+BESIDE = "harness/"
+"""Rooms of what a person asks for beside the rounds begin so: it is counted, and no limit is on it."""
+
+
 class BudgetSpent(Exception):
     """A limit of the objective is reached; its name is the message. No error: the run ends as it was told to."""
 
@@ -47,7 +51,7 @@ class Meter:
     def left(self, but_for: tuple[str, str] | None = None) -> BudgetLeft:
         """What the rounds may still spend; `but_for` leaves out what one (room, stage) has spent."""
         rounds = [r for r in self._ledger.rounds() if r.round > 0]
-        rows = [row for row in self._ledger.spendings() if row[:2] != but_for]
+        rows = [row for row in self._ledger.spendings() if row[:2] != but_for and not row[0].startswith(BESIDE)]
         reserved = self._reserved(rows)
         spent = sum((row[2] for row in rows), Spent())
         budget = self._budget

@@ -1,4 +1,4 @@
-"""The command line: loop run, check, status, report, export, evolve, serve, new."""
+"""The command line: loop run, check, status, report, export, evaluate, evolve, serve, new."""
 
 from __future__ import annotations
 
@@ -112,6 +112,36 @@ def export(
     if public and not push:
         raise ObjectiveError("--public: says how to push; add --push NAME/STUDENT, or leave it out")
     export(run, folder, typer.echo, Hub(push, public) if push else None)
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    task: Annotated[list[str], typer.Option(help="Of lm-eval; or dev, or test: the run's own exams. Repeatable.")],
+    number: Annotated[int | None, typer.Option("--round", help="Whose student; the best if not given.")] = None,
+    include: Annotated[list[Path] | None, typer.Option(help="A folder with task files.")] = None,
+    files: Annotated[
+        list[str] | None, typer.Option("--data", help="SPLIT=FILE, JSON lines in place of the data set.")
+    ] = None,
+    shots: Annotated[
+        int | None, typer.Option(help="Examples in a prompt; the task's own if not given.", min=0)
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Problems of each task.", min=1)] = None,
+    download: Annotated[bool, typer.Option("--download", help="Tasks may fetch their data sets.")] = False,
+    as_json_text: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """A student through lm-evaluation-harness; what was asked before is not done again."""
+    from loop.lm_eval import Wish, evaluate_by_lm_eval
+    from loop.lm_eval_table import as_table
+
+    local = dict(pair.partition("=")[::2] for pair in files or ())
+    paths = {split: Path(name) for split, name in local.items()}
+    wishes = [Wish(name, number, tuple(include or ()), paths, shots, limit, download) for name in task]
+    scores = evaluate_by_lm_eval(run, wishes, lambda words: typer.echo(words, err=True))
+    if as_json_text:
+        typer.echo(json.dumps([score.model_dump() | {"agrees": score.agrees} for score in scores]))
+        return
+    Console().print(as_table(scores))
 
 
 @app.command()

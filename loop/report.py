@@ -26,7 +26,7 @@ from loop.records import Cell, Score, Spent
 from loop.report_cast import cast_parts
 from loop.report_leaks import leaks_of
 from loop.report_samples import sample_parts
-from loop.room import DIAGNOSIS, PLAN, Room
+from loop.room import DIAGNOSIS, HARNESS, PLAN, Room
 from loop.rounds import Round
 from loop.screen import PlainScreen
 from loop.status import Standing, claim, read_standing
@@ -119,6 +119,7 @@ def _page(source: Source) -> dict[str, Any]:
         "leaks": leaks_of(standing.rounds, source.room),
         "diagnosis": _last_diagnosis(source),
         "modes": MODES,
+        "harness": [source.room(room).fetch(HARNESS) for room, stage in ledger.cards() if stage == HARNESS.name],
         "times": time_rows(folder),
         "costs": _costs(standing),
         "convergence": _convergence(folder),

@@ -29,6 +29,7 @@ from loop.files import (
     write_atomic,
 )
 from loop.ledger import Card, Ledger
+from loop.lm_eval_score import HarnessScore
 from loop.preference import Pair, Reward
 from loop.prepared import Annotated, Prepared, Scorer
 from loop.records import Admission, Checkpoint, Critique, Evaluation, Example, Sample, Spent
@@ -113,6 +114,7 @@ PROBE = _appended("probe", "probe.jsonl", Sample)
 DIAGNOSIS = _record("diagnose", "diagnosis.json", Diagnosis)
 ROUND = _record("ledger", "round.json", Round)
 PROPOSAL = _record("propose", "proposal.json", Proposal)
+HARNESS = _record("harness", "harness.json", HarnessScore)
 SCORED = _rows("score", "asked.jsonl", Asked)
 """Every question that a harness led to, in the order of its documents."""
 

@@ -76,7 +76,7 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
     demonstrations = read_demonstrations(objective)
     tasks = Tasks(objective, [d.prompt for d in demonstrations])
     student = describe_student(objective, demonstrations)
-    _claim(folder)
+    hold_folder(folder)
     ledger = Ledger.create_or_open(folder / "run.db")
     _sign(objective, student, folder, ledger)
     verify_files(folder, ledger)
@@ -188,7 +188,7 @@ def _file_digests(objective: Objective) -> dict[str, str]:
     return {name: file_digest(objective.folder / name) for name in sorted(set(names))}
 
 
-def _claim(folder: Path) -> None:
+def hold_folder(folder: Path) -> None:
     """Hold the folder for this process; the lock goes with the process, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from loop.budget import BESIDE
 from loop.ledger import Ledger
 from loop.status import plain_table
 
@@ -14,7 +15,9 @@ def time_rows(run: Path) -> list[tuple[str, float, float, int]]:
     """(stage, seconds, of these inside engines, peak bytes), summed over rooms; first the whole run."""
     ledger = Ledger.read(run / "run.db")
     by_stage: dict[str, tuple[float, float, int]] = {}
-    for _, stage, spent, engine, peak in ledger.spendings():
+    for room, stage, spent, engine, peak in ledger.spendings():
+        if room.startswith(BESIDE):
+            continue
         seconds, inside, most = by_stage.get(stage, (0.0, 0.0, 0))
         by_stage[stage] = (seconds + spent.seconds, inside + engine, max(most, peak))
     wall = sum(launch[2] for launch in ledger.launches())

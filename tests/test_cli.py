@@ -100,6 +100,17 @@ COMMANDS = {
         ("--push", "option", None),
         ("--public", "flag", False),
     ],
+    "evaluate": [
+        ("run", "argument", ...),
+        ("--task", "option", ...),
+        ("--round", "option", None),
+        ("--include", "option", None),
+        ("--data", "option", None),
+        ("--shots", "option", None),
+        ("--limit", "option", None),
+        ("--download", "flag", False),
+        ("--json", "flag", False),
+    ],
     "evolve": [
         ("objective", "argument", "OBJECTIVE.md"),
         ("--run", "option", None),

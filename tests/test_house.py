@@ -41,6 +41,7 @@ STAGES = (
 )
 HEAVY = {"accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch", "transformers", "trl", "vllm"}
 CHILDREN = {
+    "agents.engines.completions_child",
     "agents.engines.local_child",
     "agents.engines.transformers",
     "agents.engines.vllm_child",

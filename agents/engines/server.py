@@ -76,7 +76,7 @@ class VllmServer:
     def __init__(self, served: Served, patience: Patience = Patience(), echo: bool = False) -> None:
         """`echo`: copy its log to our standard error."""
         self.served, self._patience, self._echo = served, patience, echo
-        self._port = served.port or _free_port(served.host)
+        self._port = served.port or free_port(served.host)
         self._command = (*(served.command or _vllm_command()), *as_flags(_settings(served, self._port)))
         self._process: Guarded | None = None
         self._before: dict[int, int] = {}
@@ -235,7 +235,8 @@ def _is_taken(host: str, port: int) -> bool:
         return asking.connect_ex((host, port)) == 0
 
 
-def _free_port(host: str) -> int:
+def free_port(host: str) -> int:
+    """One that nothing listens at."""
     with socket.socket() as listening:
         listening.bind((host, 0))
         return int(listening.getsockname()[1])

@@ -93,8 +93,10 @@ def name_by_model(
         names = [" ".join(naming.name.split()) for naming in said.clusters]
         if len({*names, *kept, *taken}) < len(names) + len({*kept, *taken}):
             raise ValueError("clusters: two have one name, or that of a failure mode; write names that differ")
-        if not all(text.isprintable() for naming in said.clusters for text in (naming.name, naming.advice)):
-            raise ValueError("clusters: a name or an advice is more than one line of plain text")
+        if min(map(len, names), default=3) < 3 or not all(
+            text.isprintable() for naming in said.clusters for text in (naming.name, naming.advice)
+        ):
+            raise ValueError("clusters: a name is empty, or a name or an advice is more than one line of plain text")
 
     question = Question(
         messages=(Message("system", prompts[0].text), Message("user", prompts[1].text)),

@@ -101,7 +101,7 @@ def _groups(slips: Sequence[Slip], texts: Sequence[str], room: Room, bench: Benc
         else:
             groups = bench.crew.run("loop.clusters:group", job, report, f"{room.name}-clusters").result
     except StageError as error:
-        room.ledger.event("clusters", f"round {room.name}: wrong attempts were not grouped, since {error}")
+        room.ledger.event_once("clusters", f"round {room.name}: wrong attempts were not grouped, since {error}")
         return []
     return [Group(tuple(place * step for place in group.members), group.words) for group in groups]
 
@@ -115,5 +115,5 @@ def _named(clusters: tuple[Cluster, ...], found: Diagnosis, room: Room, bench: B
             taken = [mode.name for mode in found.modes]
             return name_by_model(talker, clusters, taken, bench.seed_for(room.name, "clusters"))
     except (BudgetSpent, MissingError, StageError, Unusable) as error:
-        room.ledger.event("clusters", f"round {room.name}: clusters are named by their words, since {error}")
+        room.ledger.event_once("clusters", f"round {room.name}: clusters are named by their words, since {error}")
         return clusters

@@ -10,7 +10,7 @@ from itertools import combinations
 
 from agents.briefs import Evidence
 from loop.grounding import check_grounding
-from loop.verifiers import read_number
+from loop.verifiers import first_wrong_step, read_number
 from loop.working import Number, Side, Unreadable, evaluate, find_runs, judge, numbers_in, operations_in, show
 
 OPERATIONS = {("sum", 1): "adds", ("sum", -1): "subtracts", ("product", 1): "multiplies", ("product", -1): "divides"}
@@ -48,7 +48,8 @@ def slip_of(attempt: Evidence, found: str | None) -> Slip:
     """
     for left, right in _equations(attempt.response):
         if judge(left, right):
-            return _slip([attempt.kind, *_of_equation(left, right)], attempt.detail)
+            step = first_wrong_step(attempt.response) or ""
+            return _slip([attempt.kind, *_of_equation(left, right)], step)
     grounding = check_grounding(attempt.prompt, attempt.response)
     step = grounding.detail if grounding.verdict == "failed" else ""
     phrases = [attempt.kind, *_of_grounding(step), *_of_response(attempt.response)]
@@ -108,11 +109,11 @@ def _of_gap(said: Fraction, true: Fraction) -> Iterator[str]:
         return
     if said == -true:
         yield "sign turned"
-    elif true and said and max(abs(true), abs(said)) >= 20 and (word := _factor(said / true)):
-        yield word
     elif abs(gap) in (1, 10, 100, 1000):
         yield f"off by {show(abs(gap))}"
-    elif sorted(show(said)) == sorted(show(true)):
+    elif true and said and max(abs(true), abs(said)) >= 20 and (word := _factor(said / true)):
+        yield word
+    elif said.denominator == true.denominator == 1 and sorted(str(said)) == sorted(str(true)):
         yield "digits swapped"
     else:
         yield "off by less than 10" if abs(gap) < 10 else "far off"
@@ -176,7 +177,7 @@ def _of_text(found: str, right: str) -> Iterator[str]:
     """How an answer that is no number differs from the right one."""
     if len(found) != len(right):
         yield "too short" if len(found) < len(right) else "too long"
-        if any(found == "".join(kept) for kept in combinations(right, len(right) - 1)) and len(right) < 40:
+        if len(right) < 40 and any(found == "".join(kept) for kept in combinations(right, len(right) - 1)):
             yield "one sign left out"
     elif sorted(found) == sorted(right):
         yield "right signs, other order"

@@ -203,3 +203,11 @@ def test_signs_of_a_slip(prompt: str, response: str, answer: str, signs: set[str
     slip = slip_of(wrong, extract_answer(response))
     assert signs <= {*slip.signs, *slip.setting} and slip.step == step
     assert not {*slip.signs} & SETTING and {*slip.setting} <= SETTING
+
+
+@pytest.mark.parametrize("number", ["9" * 900 + ".5", "0.5", "1e99", "-" + "7" * 900, "1/3"])
+@pytest.mark.parametrize("working", ["", f"{'8' * 150} * {'9' * 150} = 3", "3 = 4 = 5", "1 / 0 = 7", "50% + 3 = 9"])
+def test_no_answer_is_too_odd(number: str, working: str) -> None:
+    odd = attempt("What is 5 + 5 ?", f"{working}\n#### {number}", "10", "####")
+    for right in ("10", "2.5", "ten"):
+        assert slip_of(odd.model_copy(update={"answer": right}), number).setting

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,14 +17,14 @@ from agents.replies import Diagnosis, Plan
 from loop.decide import optimism
 from loop.figures import in_p, in_time, in_tokens
 from loop.files import write_atomic
-from loop.jobs import TRAINING
 from loop.ledger import Ledger
 from loop.links import in_words
-from loop.plots import Bar, Mark, Scores, columns, curve, score_plot, shape
+from loop.plots import Bar, Mark, Scores, columns, score_plot, shape
 from loop.records import Cell, Score, Spent
 from loop.report_cast import cast_parts
 from loop.report_leaks import leaks_of
 from loop.report_samples import sample_parts
+from loop.report_training import training_parts
 from loop.room import DIAGNOSIS, HARNESS, PLAN, Room
 from loop.rounds import Round
 from loop.screen import PlainScreen
@@ -109,12 +108,10 @@ def _page(source: Source) -> dict[str, Any]:
         "total": total,
         "duration": _duration(standing.seconds),
         "control": standing.exams.control(),
-        "control_tokens": _control_tokens(source),
         "plots": [score_plot(scores, wide) for wide in (True, False)] if standing.rounds else [],
         "shapes": {kind: _key(kind) for kind in ("start", "kept", "discarded", "failed", "control")},
         "heat": _heat(source),
         "plans": list(_plans(source)),
-        "rewards": {r.round: _rewards(r) for r in standing.rounds},
         "reasons": _reasons(standing.rounds),
         "leaks": leaks_of(standing.rounds, source.room),
         "diagnosis": _last_diagnosis(source),
@@ -122,12 +119,12 @@ def _page(source: Source) -> dict[str, Any]:
         "harness": [source.room(room).fetch(HARNESS) for room, stage in ledger.cards() if stage == HARNESS.name],
         "times": time_rows(folder),
         "costs": _costs(standing),
-        "convergence": _convergence(folder),
         "tested": {r.round: _tested(standing, r.round) for r in standing.rounds},
         "events": ledger.events(),
         "recovered": ledger.fact("recovered") or [],
         "objective": _text(folder / "OBJECTIVE.md"),
         "settings": settings,
+        **training_parts(folder, ledger, standing),
         **sample_parts(standing.rounds, standing.events, standing.ended),
         **cast_parts([source.room(name) for name in source.rooms()], settings, ledger),
     }
@@ -232,15 +229,6 @@ def _allotments(plan: Plan, closed: Round | None) -> list[Bar]:
     ]
 
 
-def _rewards(closed: Round) -> Markup | None:
-    """The mean reward of each batch of answers, where the student was reinforced."""
-    told = closed.checkpoint.reinforced if closed.checkpoint else None
-    if told is None or len(told.rewards) < 2:
-        return None
-    looks = [(float(at), reward) for at, reward in enumerate(told.rewards, 1)]
-    return curve(f"rewards-{closed.round:03}", f"Mean reward in round {closed.round}", looks, looks[-1][0])
-
-
 def _reasons(rounds: Sequence[Round]) -> list[str]:
     """Why samples were dropped, the most frequent first: each has its pattern by its place."""
     total: Counter[str] = Counter()
@@ -267,32 +255,6 @@ def _flattery(standing: Standing) -> float:
     """By how much the best's score on dev is too high, since dev chose it."""
     best = next((r for r in standing.rounds if r.round == standing.best), None)
     return optimism(best.verdict, best.dev.n) if best and best.verdict and best.dev else 0.0
-
-
-def _control_tokens(source: Source) -> tuple[int, int] | None:
-    """Tokens trained by the control, and those of equal cost by the rounds up to the best that it was to match."""
-    cards = source.ledger.cards()
-    details = {room: card.detail for (room, stage), card in cards.items() if stage == "train"}
-    trained = {room: max(d.get("tokens", 0), d.get("matched", 0)) for room, d in details.items()}
-    control = [tokens for room, tokens in trained.items() if room.startswith("control/")]
-    rounds = [t for room, t in trained.items() if room.isdigit() and 0 < int(room) <= source.standing.best]
-    return (sum(control), sum(rounds)) if control else None
-
-
-def _convergence(run: Path) -> dict[str, Any] | None:
-    """How round 0 converged: its looks at the held-out demonstrations, the chosen and the lowest."""
-    path = run / "rounds" / "000" / "checkpoint" / TRAINING
-    looks = json.loads(path.read_text(encoding="utf-8")).get("looks", []) if path.is_file() else []
-    looks = [look for look in looks if isfinite(look["loss"])]
-    if not looks:
-        return None
-    chosen = max(looks, key=lambda look: (look["accuracy"], -look["loss"]))
-    plots = [
-        curve(f"look-{key}", title, [(look["step"], look[key]) for look in looks], chosen["step"])
-        for key, title in (("accuracy", "held-out accuracy"), ("loss", "held-out loss"))
-    ]
-    lowest = min(looks, key=lambda look: look["loss"])
-    return {"plots": plots, "looks": len(looks), "chosen": chosen, "lowest": lowest, "last": looks[-1]}
 
 
 def _tested(standing: Standing, number: int) -> Score | None:

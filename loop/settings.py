@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from agents.catalogue import CATALOGUE
-from agents.training import METHODS
 from loop.cast import check_model
 from loop.sources import File, Names, Settings, Size, Source, Text, as_tuple, closest, mistake
 
@@ -111,13 +110,6 @@ class Training(Settings):
     method: Literal["auto", "sft", "dpo", "grpo", "distill"] = "auto"
     weights: Literal["full", "lora"] | None = None
     start: Literal["base", "best"] = "best"
-
-    @field_validator("method")
-    @classmethod
-    def _is_built(cls, method: str) -> str:
-        if method not in ("auto", *METHODS):
-            raise mistake(f"is not available yet; write {' or '.join(('auto', *METHODS))}")
-        return method
 
 
 class Critic(Settings):

@@ -20,7 +20,6 @@ tasks:
   dev: {{from: practice, size: {dev}}}
   test: {{from: practice, size: {test}}}
 budget: {{{budget}}}
-training: {{method: {method}}}
 cast: {{orchestrator: {orchestrator}, sampler: {sampler}, critic: {critic}}}
 {more}seed: {seed}
 ---
@@ -58,7 +57,9 @@ class Scripted:
         for name, rows in (("problems.jsonl", problems), ("demos.jsonl", demos)):
             (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         path = folder / "OBJECTIVE.md"
-        path.write_text(OBJECTIVE.format(**vars(self)), encoding="utf-8")
+        training = "" if self.method == "auto" else f"training: {{method: {self.method}}}\n"
+        told = vars(self) | {"more": training + self.more}
+        path.write_text(OBJECTIVE.format(**told), encoding="utf-8")
         return path
 
 

@@ -483,11 +483,6 @@ MISTAKES = [
     ),
     (
         "seed: 0",
-        "training: {method: distill}",
-        "training.method: distill is not available yet; write auto or sft or dpo or grpo",
-    ),
-    (
-        "seed: 0",
         "training: {method: magic}",
         "training.method: magic is not one of the values known here; write",
     ),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from agents.replies import Plan
 from agents.training import DPO, GRPO
@@ -18,7 +17,7 @@ from loop.decide import bar_of
 from loop.diagnose import diagnose, sit_probe, tally_probe
 from loop.drill import choose_drills
 from loop.earlier import Earlier, earlier_examples
-from loop.errors import LoopError, ObjectiveError, StageError
+from loop.errors import ObjectiveError, StageError
 from loop.evaluate import evaluate, measure_noise, sit_again, sit_exam
 from loop.lessons import Lessons
 from loop.pair import pair_attempts
@@ -55,6 +54,7 @@ from loop.run import Run
 from loop.sample import draw_samples
 from loop.scorers import fit_scorers
 from loop.seek import seek_questions
+from loop.steady import steadily
 from loop.train import make_student, train_student
 from loop.tried import all_tried
 from loop.vitals import signs_of_collapse
@@ -77,7 +77,7 @@ def go(run: Run) -> None:
     if run.bench.student.engine != "scripted":
         run.bench.crew.warm()
     if not run.ledger.rounds():
-        _steadily(run, "round 0", lambda: play_round_zero(run))
+        steadily(run, "round 0", lambda: play_round_zero(run))
     reason = ""
     while _is_open(run) or not (reason := _end(run)):
         try:
@@ -167,9 +167,9 @@ def finish(run: Run, reason: str) -> None:
     """Train the control, open the test, and close the run; the ledger says which limit ended it."""
     best_so_far(run)  # a damaged best is given up before the control is measured by it
     if run.objective.control:
-        _steadily(run, "the control", lambda: play_control(run))
-    _steadily(run, "the weak samplers", lambda: play_weak(run))
-    _steadily(run, "the test", lambda: play_test(run))
+        steadily(run, "the control", lambda: play_control(run))
+    steadily(run, "the weak samplers", lambda: play_weak(run))
+    steadily(run, "the test", lambda: play_test(run))
     run.ledger.set_facts(status="finished", ended=reason, budget=_budget(run), best=best_round(run).round)
     run.ledger.heartbeat(run.bench.meter.here, ended="finished")
 
@@ -182,42 +182,13 @@ def is_finished(run: Run) -> bool:
 def _play_or_fail(run: Run, number: int) -> None:
     """Play a round; one that fails for good is closed as failed, and the next plan sees it."""
     try:
-        _steadily(run, f"round {number}", lambda: play_round(run, number))
+        steadily(run, f"round {number}", lambda: play_round(run, number))
     except StageError as error:
         problem = str(error)
         run.room(f"{number:03}").once(ROUND, lambda: Round(round=number, status="failed", reason=problem))
         last = run.ledger.rounds()[-FAILURES_IN_A_ROW:]
         if len(last) == FAILURES_IN_A_ROW and all(r.status == "failed" for r in last):
             raise StageError(f"{FAILURES_IN_A_ROW} rounds in a row failed; see {run.folder}/logs") from error
-
-
-def _steadily(run: Run, title: str, work: Callable[[], object]) -> None:
-    """Do the work; a stage that raises is tried once more.
-
-    Raises: StageError when it raised twice. What is no stage's failing (LoopError, BudgetSpent) passes at once.
-    """
-    for attempt in (1, 2):
-        try:
-            work()
-        except (LoopError, BudgetSpent) as error:
-            if not isinstance(error, StageError):
-                raise
-            problem = str(error)
-        except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
-            _log_traceback(run)
-        else:
-            return
-        run.ledger.event("failure", f"{title}, attempt {attempt}: {problem}")
-        run.screen.note(f"{title} failed: {problem}{'; trying once more' if attempt == 1 else ''}")
-    raise StageError(f"{title}: {problem}")
-
-
-def _log_traceback(run: Run) -> None:
-    log = run.folder / "logs" / "failures.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
-        traceback.print_exc(file=file)
 
 
 def _is_open(run: Run) -> bool:

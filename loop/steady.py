@@ -1,0 +1,39 @@
+"""Steady: a stage that raises is tried once more before it has failed for good."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+
+from loop.budget import BudgetSpent
+from loop.errors import LoopError, StageError
+from loop.run import Run
+
+
+def steadily(run: Run, title: str, work: Callable[[], object]) -> None:
+    """Do the work; a stage that raises is tried once more.
+
+    Raises: StageError when it raised twice. What is no stage's failing (LoopError, BudgetSpent) passes at once.
+    """
+    for attempt in (1, 2):
+        try:
+            work()
+        except (LoopError, BudgetSpent) as error:
+            if not isinstance(error, StageError):
+                raise
+            problem = str(error)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            _log_traceback(run)
+        else:
+            return
+        run.ledger.event("failure", f"{title}, attempt {attempt}: {problem}")
+        run.screen.note(f"{title} failed: {problem}{'; trying once more' if attempt == 1 else ''}")
+    raise StageError(f"{title}: {problem}")
+
+
+def _log_traceback(run: Run) -> None:
+    log = run.folder / "logs" / "failures.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as file:
+        traceback.print_exc(file=file)

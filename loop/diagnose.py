@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from agents.briefs import Evidence, Tally
+from agents.engines.pace import Patience
 from agents.naming import Bundle, name_by_model, name_by_words
 from agents.replies import Cluster, Diagnosis
 from agents.talk import Unusable
@@ -26,6 +27,9 @@ from loop.verifiers import extract_answer
 
 PROBLEMS_PER_CELL = 20
 """Enough to tell a solved cell from a learning one; the probe may be quoted to the planner."""
+
+NAMING = Patience(longest_wait=10.0, outage=60.0)
+"""With an endpoint that is asked for names: a cluster has its words without it."""
 
 
 def sit_probe(student: Checkpoint, earlier: Earlier, room: Room, bench: Bench) -> list[Sample]:
@@ -111,7 +115,7 @@ def _named(clusters: tuple[Cluster, ...], found: Diagnosis, room: Room, bench: B
     if bench.planner is None or not clusters:
         return clusters
     try:
-        with talking(bench.planner, "orchestrator", room, DIAGNOSIS, bench) as talker:
+        with talking(bench.planner, "orchestrator", room, DIAGNOSIS, bench, NAMING) as talker:
             taken = [mode.name for mode in found.modes]
             return name_by_model(talker, clusters, taken, bench.seed_for(room.name, "clusters"))
     except (BudgetSpent, MissingError, StageError, Unusable) as error:

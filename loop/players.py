@@ -10,6 +10,7 @@ from agents.endpoint import EndpointTalker
 from agents.engines import EngineError
 from agents.engines.faults import Endpoint
 from agents.engines.local import LocalTalker
+from agents.engines.pace import PATIENCE, Patience
 from agents.engines.server import Served, VllmServer
 from agents.purse import Purse
 from agents.scripts import ScriptedTalker
@@ -25,10 +26,12 @@ from loop.talks import KeptTalker, Talks
 class Company:
     """Players who talk in the same stage, at the same time: they write one file and spend the same dollars."""
 
-    def __init__(self, room: Room, stage: Stage[Any], bench: Bench, stack: ExitStack) -> None:
+    def __init__(
+        self, room: Room, stage: Stage[Any], bench: Bench, stack: ExitStack, patience: Patience = PATIENCE
+    ) -> None:
         """What is opened is closed with the stack."""
         self.talks = Talks(room, stage)
-        self._bench, self._stack = bench, stack
+        self._bench, self._stack, self._patience = bench, stack, patience
         self._opened: dict[Seat, Talker] = {}
         self._purse: Purse | None = None
 
@@ -51,19 +54,38 @@ class Company:
             if self._purse is None:
                 self._purse = Purse(None if left is None else left - self.talks.spent.usd, seat.prices)
             purse = self._purse.beside(seat.prices)
-            self._opened[seat] = _open(seat, purse, room, self._bench, self._stack)
+            self._opened[seat] = self._open(seat, purse)
         return self._opened[seat]
+
+    def _open(self, seat: Seat, purse: Purse) -> Talker:
+        """The talker of a seat's engine; what it started is ended with the stack."""
+        if seat.engine == "scripted":
+            return ScriptedTalker(seat.model)
+        if seat.engine == "transformers":
+            log = f"{self.talks.room.name.replace('/', '-')}-talk.log"
+            local = LocalTalker(seat.model, self._bench.run / "logs" / log)
+            self._stack.callback(local.close)
+            return local
+        endpoint = Endpoint(seat.model, seat.endpoint, seat.api_key_env)
+        if seat.engine == "vllm":
+            server = self._stack.enter_context(VllmServer(Served(seat.model, name="player")))
+            endpoint = Endpoint("player", server.address)
+        talker = EndpointTalker(endpoint, purse, self._patience)
+        self._stack.callback(talker.close)
+        return talker
 
 
 @contextmanager
-def company(room: Room, stage: Stage[Any], bench: Bench) -> Iterator[Company]:
+def company(room: Room, stage: Stage[Any], bench: Bench, patience: Patience = PATIENCE) -> Iterator[Company]:
     """Players for a stage; inside, each is asked as often as is wished, from any thread.
+
+    Args: patience: how long an endpoint that fails is waited for.
 
     Raises: StageError when one cannot be had now, MissingError when it never can, BudgetSpent when the dollars are
     spent.
     """
     with ExitStack() as stack:
-        players = Company(room, stage, bench, stack)
+        players = Company(room, stage, bench, stack, patience)
         stack.callback(players.talks.close)
         try:
             yield players
@@ -74,24 +96,9 @@ def company(room: Room, stage: Stage[Any], bench: Bench) -> Iterator[Company]:
 
 
 @contextmanager
-def talking(seat: Seat, part: str, room: Room, stage: Stage[Any], bench: Bench) -> Iterator[KeptTalker]:
+def talking(
+    seat: Seat, part: str, room: Room, stage: Stage[Any], bench: Bench, patience: Patience = PATIENCE
+) -> Iterator[KeptTalker]:
     """One player alone, to be asked in this stage; see `company`."""
-    with company(room, stage, bench) as players:
+    with company(room, stage, bench, patience) as players:
         yield players.player(seat, part)
-
-
-def _open(seat: Seat, purse: Purse, room: Room, bench: Bench, stack: ExitStack) -> Talker:
-    """The talker of a seat's engine; what it started is ended with the stack."""
-    if seat.engine == "scripted":
-        return ScriptedTalker(seat.model)
-    if seat.engine == "transformers":
-        local = LocalTalker(seat.model, bench.run / "logs" / f"{room.name.replace('/', '-')}-talk.log")
-        stack.callback(local.close)
-        return local
-    endpoint = Endpoint(seat.model, seat.endpoint, seat.api_key_env)
-    if seat.engine == "vllm":
-        server = stack.enter_context(VllmServer(Served(seat.model, name="player")))
-        endpoint = Endpoint("player", server.address)
-    talker = EndpointTalker(endpoint, purse)
-    stack.callback(talker.close)
-    return talker

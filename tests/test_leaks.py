@@ -113,6 +113,8 @@ WRITES = {("near", 1): each_twelfth(GARDEN), ("near", 2): LONG, ("known", 1): LO
 def say(prompt: str, body: dict[str, Any], sample: int) -> str:
     """A model that plans, writes what it is told to, and plants leaks in two of its five kinds of answers."""
     if body["messages"][0]["role"] == "system":
+        if "# Groups" in body["messages"][1]["content"]:
+            return "no names"
         number = re.findall(r"Plan round (\d+)", body["messages"][-1]["content"])[-1]
         writes = [{"kind": "self_instruct", "count": 1, "instructions": f"{name} {number}"} for name, _ in WRITES]
         drawn = {"kind": "rejection_sampling", "allotments": CELLS}

@@ -41,7 +41,7 @@ class Changing(Cast):
         self.answers, self.round, self.asked = answers, 0, Counter[str]()
 
     def __call__(self, prompt: str, body: dict[str, Any], sample: int) -> str:
-        if body["messages"][0]["role"] == "system":
+        if "Plan round" in prompt:
             self.round, self.asked = self.round + 1, Counter()
         return super().__call__(prompt, body, sample)
 

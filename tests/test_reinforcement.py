@@ -37,8 +37,8 @@ TOLD: list[str] = []
 def reinforces(prompt: str, body: dict[str, Any], sample: int) -> str:
     """A model whose every plan is to reinforce."""
     said: dict[str, Any] = json.loads(speak(prompt, body, sample))
-    TOLD[:] = [turn["content"] for turn in body["messages"]]
-    if said["action"] == "plan":
+    if said.get("action") == "plan":
+        TOLD[:] = [turn["content"] for turn in body["messages"]]
         said["plan"]["training"] = DRILL
     return json.dumps(said)
 

@@ -46,8 +46,8 @@ class Size:
     """How large the benchmark is; everything that its results depend on, but for the seed."""
 
     demonstrations: int = 45
-    """Of each length; some are drawn twice, and stand there once. With seed 0 a single student then has a loss of 1.54
-    with the usual weight decay, 0.83 with 1.6 and dropout. Where it has not learnt its rows by heart yet, it is
+    """Of each length; some are drawn twice, and stand there once. With seed 0 a single student has a loss of 1.54
+    with the usual weight decay, 0.83 with 1.6 and dropout. Where one has not learnt its rows by heart yet, it is
     training that is lacking: with 70 of each length and 48 passes, one trained three times as long beat all else.
     """
     lengths: tuple[int, int] = (3, 5)

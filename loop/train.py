@@ -52,6 +52,8 @@ def make_student(room: Room, bench: Bench, **pace: int) -> Checkpoint:
     """
     start = "" if bench.student.architecture else bench.student.name
     train = replace(_job(_demonstrated(bench), room, bench), start=start, limits=bench.meter.limits_of_round_zero())
+    if bench.student.architecture:
+        train = replace(train, weights="full")  # there is no base yet that an adapter could belong to
     out = Path(train.out)
     job = ConvergeJob(
         train=train,

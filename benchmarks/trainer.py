@@ -38,6 +38,7 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=3)
     chosen = options.parse_args()
     logging.set_verbosity_error()
+    torch.set_flush_denormal(True)  # as in the children of a run, here for all alike
     with tempfile.TemporaryDirectory() as folder:
         job = make_job(Path(folder), chosen.steps)
         speeds: dict[str, list[float]] = {name: [] for name in CONTESTANTS}

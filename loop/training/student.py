@@ -21,9 +21,6 @@ ONE_THREAD = 1_000_000
 """Parameters below which one thread trains faster than two: 15,300 tokens/s against 11,000 for the tiny student, its
 matrices are too small to share (two cores with other work on them)."""
 
-# A student that fits its rows has gradients so small that a CPU takes ten times as long over them.
-torch.set_flush_denormal(True)
-
 
 def load_trainable(job: TrainJob) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model to train, in full precision on a CPU; an adapter folder goes on as the adapter it is."""

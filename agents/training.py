@@ -8,6 +8,9 @@ from pydantic import Discriminator, Field, Tag
 
 from agents.strategies import Reply
 
+DIVERGED = "training diverged"
+"""How the reason begins of a round that failed by its training."""
+
 
 class Training(Reply):
     """What all ways to train have."""

@@ -18,7 +18,7 @@ from loop.crew import NO_LIMITS, Crew, Report, Work
 from loop.errors import StageError
 from loop.extracts import Extracts
 from loop.files import RowFile, read_rows
-from loop.jobs import DrawJob, Drawn, Trained
+from loop.jobs import Diverged, DrawJob, Drawn, Trained
 from loop.judging import Judge
 from loop.objective import Demonstration
 from loop.presets import Architecture, TrainSettings
@@ -191,10 +191,17 @@ class Bench:
     def train(self, room: Room, stage: Stage[Checkpoint], work: str, job: object) -> Trained:
         """Have a trainer do `work` (see `TRAINERS`) and count what it cost."""
         module = "loop.scripted" if self.student.engine == "scripted" else f"loop.training.{TRAINERS[work]}"
-        lost = self._lost_tokens(room)
-        done = self._do(f"{module}:{work}", job, room, stage)
+        try:
+            done = self._do(f"{module}:{work}", job, room, stage)
+        except Diverged as error:
+            if error.trained is not None:
+                self.count_training(room, stage, error.trained, self._lost_tokens(room))
+            raise
         trained: Trained = done.result
-        self.count_training(room, stage, trained, lost, done.peak_bytes)
+        self.count_training(room, stage, trained, self._lost_tokens(room), done.peak_bytes)
+        if trained.note:
+            room.ledger.event("training", f"{room.name}: {trained.note}")
+            room.screen.note(f"{room.name}: {trained.note}")
         if trained.stopped and work not in BEFORE_THE_LOOP:
             raise BudgetSpent(trained.stopped)
         return trained
@@ -222,19 +229,21 @@ class Bench:
         return self.run / "logs" / f"{room.name.replace('/', '-')}-train.jsonl"
 
     def _lost_tokens(self, room: Room) -> int:
-        """Tokens that launches which died trained on in vain: they were spent all the same."""
+        """Tokens that launches which died trained on in vain, behind the step that the next one began from."""
         log = self.training_log(room)
         if not log.exists():
             return 0
-        lost = last = 0
+        lost, job = 0, ""
+        seen: dict[str, int] = {}
         for line in log.read_text(encoding="utf-8").splitlines():
             try:
-                tokens = int(json.loads(line)["tokens"])
+                row = json.loads(line)
+                job, tokens = row.get("begins", job), int(row["tokens"])
             except (ValueError, KeyError):
                 continue
-            lost += last if tokens < last else 0
-            last = tokens
-        return lost + last
+            lost += max(0, seen.get(job, 0) - tokens)
+            seen[job] = tokens
+        return lost
 
     def _do(self, work: str, job: object, room: Room, stage: Stage[Any]) -> Work:
         report: Report = room.screen.progress

@@ -32,6 +32,8 @@ class StageError(LoopError):
     """A stage of a round failed; the runner decides whether it is tried again."""
 
     exit_code = 4
+    again = True
+    """Whether the same may go better when it is tried once more."""
 
 
 class DamagedRunError(LoopError):

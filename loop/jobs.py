@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from agents.engines import SamplingJob
 from loop.crew import NO_LIMITS, Limits
 from loop.errors import StageError
 from loop.presets import Architecture, TrainSettings
-from loop.records import Problem
+from loop.records import Problem, digest
 
 
 class Diverged(StageError):
-    """The loss is no number any more."""
+    """Training went astray: a loss, a gradient or a weight is no number, or the loss rose and stayed up.
+
+    It hangs on the seed and the settings alone, so the same is not tried again: the next plan sees the reason, which
+    begins with `agents.training.DIVERGED`.
+    """
+
+    again = False
+    trained: Trained | None = None
+    """What it came to until then: it was spent."""
+
+
+STEPS = ".steps"
+"""Beside a checkpoint's folder, under its name and this: the step from which a killed training goes on."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,24 @@ class TrainJob:
     limits: Limits = NO_LIMITS
     log: str = ""
     """A file that gets a JSON line every few steps."""
+    keep_every: float | None = 120.0
+    """Seconds after which a step is kept to go on from, more where keeping one takes more than a fiftieth of that; 0
+    keeps every one that is logged, None keeps none."""
+
+
+def identity_of(job: Any) -> str:
+    """A digest of all that the outcome of a training job hangs on: not where it writes, nor how far it may go."""
+    return digest(type(job).__name__, _essence(asdict(job)))
+
+
+def _essence(fields: Any) -> Any:
+    if not isinstance(fields, dict):
+        return fields
+    return {name: _essence(value) for name, value in fields.items() if name not in PASSING}
+
+
+PASSING = frozenset({"out", "log", "limits", "keep_every"})
+"""Fields of a job that change nothing in what it comes to."""
 
 
 @dataclass(frozen=True)
@@ -97,3 +128,5 @@ class Trained:
     """Round 0: step, accuracy, loss and tokens, at each look at the held-out part."""
     stopped: str = ""
     """The limit that ended training early, or ""."""
+    note: str = ""
+    """What a person should know of how it went: that it went on from a step, say."""

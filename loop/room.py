@@ -27,6 +27,7 @@ from loop.files import (
     verify_manifest,
     write_atomic,
 )
+from loop.jobs import STEPS
 from loop.ledger import Card, Ledger
 from loop.prepared import Annotated, Prepared, Scorer
 from loop.records import (
@@ -201,7 +202,9 @@ class Room:
     def publish_checkpoint(self, temporary: Path) -> tuple[str, str]:
         """Give a finished checkpoint its name; its path in the run, and the digest of its manifest."""
         final = self.folder / CHECKPOINT.file
-        return str(final.relative_to(self.run)), publish_folder(temporary, final)
+        manifest = publish_folder(temporary, final)
+        shutil.rmtree(temporary.with_name(temporary.name + STEPS), ignore_errors=True)
+        return str(final.relative_to(self.run)), manifest
 
     def _card(self, path: Path, value: object) -> Card:
         if isinstance(value, Checkpoint):

@@ -5,6 +5,7 @@ Import it only in a child process: it brings torch.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Sequence
@@ -54,7 +55,7 @@ def converge(job: ConvergeJob, report: Report) -> Trained:
         callbacks=[watch],
     )
     trainer.watch = watch
-    trainer.train()
+    watch.train(trainer)
     watch.restore_best(trainer.model)
     save(trainer.model, tokenizer, Path(train_job.out))
     return watch.trained(trainer.model)
@@ -66,7 +67,7 @@ class _Convergence(Watch):
     def __init__(
         self, job: ConvergeJob, train_job: TrainJob, tokenizer: PreTrainedTokenizerBase, report: Report
     ) -> None:
-        super().__init__(train_job, job.cycle * job.max_cycles, report)
+        super().__init__(train_job, job.cycle * job.max_cycles, report, whole=job)
         self._converge, self._tokenizer = job, tokenizer
         self._engine = TransformersEngine()
         self.sampled_tokens = 0
@@ -140,6 +141,20 @@ class _Convergence(Watch):
                 count += answered
         self.engine_seconds += time.monotonic() - began
         return total / max(count, 1)
+
+    def keep(self, folder: Path) -> None:
+        """Also the looks so far, and the weights of the best."""
+        super().keep(folder)
+        looked = {"looks": self.looks, "_waited": self._waited, "sampled_tokens": self.sampled_tokens}
+        (folder / "looks.json").write_text(json.dumps(looked), encoding="utf-8")
+        torch.save(self._best, folder / "best.pth")
+
+    def restore(self, folder: Path) -> None:
+        """Take these up too."""
+        super().restore(folder)
+        for name, value in json.loads((folder / "looks.json").read_text(encoding="utf-8")).items():
+            setattr(self, name, value)
+        self._best = torch.load(folder / "best.pth", weights_only=True)
 
     def restore_best(self, model: Any) -> None:
         """Put the weights of the best look back."""

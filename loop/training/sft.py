@@ -13,7 +13,7 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from loop.crew import Report
-from loop.jobs import Trained, TrainJob
+from loop.jobs import STEPS, Trained, TrainJob
 from loop.training.student import adapter_of, load_trainable, save, tokenised
 from loop.training.watch import Watch
 
@@ -32,7 +32,7 @@ def sft(job: TrainJob, report: Report) -> Trained:
         peft_config=adapter_of(job, model),
         callbacks=[watch],
     )
-    trainer.train()
+    watch.train(trainer)
     save(trainer.model, tokenizer, Path(job.out))
     return watch.trained(trainer.model)
 
@@ -51,7 +51,7 @@ def arguments(job: TrainJob, max_steps: int) -> SFTConfig:
     warmup = round(settings.warmup * max_steps)
     falling = max(1, round(settings.decay * (max_steps - warmup)))
     return SFTConfig(
-        output_dir=str(Path(job.out).with_name(".trainer")),
+        output_dir=job.out + STEPS,
         max_steps=max_steps,
         per_device_train_batch_size=settings.rows_per_step,
         learning_rate=settings.learning_rate,

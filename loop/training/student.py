@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import AutoPeftModelForCausalLM, LoraConfig
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import set_seed
 
 from agents.student import student_prompt
+from agents.training import DIVERGED
 from loop.crew import Report
-from loop.jobs import ConvergeJob, Trained, TrainJob
+from loop.jobs import ConvergeJob, Diverged, Trained, TrainJob
 
 ONE_THREAD = 1_000_000
 """Parameters below which one thread trains faster than two: 15,300 tokens/s against 11,000 for the tiny student, its
@@ -64,9 +66,25 @@ def adapter_of(job: TrainJob, model: Any) -> LoraConfig | None:
 
 
 def save(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write the student so that transformers or PEFT load it as it is."""
+    """Write the student so that transformers or PEFT load it as it is.
+
+    Raises: Diverged when what was written holds a weight that is no number.
+    """
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    check_finite(folder)
+
+
+def check_finite(folder: Path) -> None:
+    """Read the weights of a checkpoint back, tensor by tensor.
+
+    Raises: Diverged, naming the first tensor that holds a weight that is no number.
+    """
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 (it is no dict)
+                if not torch.isfinite(file.get_tensor(name)).all():
+                    raise Diverged(f"{DIVERGED}: {name} holds a weight that is no number; lower the learning rate")
 
 
 def adopt(job: ConvergeJob, report: Report) -> Trained:

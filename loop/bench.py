@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from loop.extracts import Extracts
 from loop.files import RowFile, read_rows
 from loop.jobs import Diverged, DrawJob, Drawn, Trained
 from loop.judging import Judge
+from loop.memory import within_memory
 from loop.objective import Demonstration
 from loop.presets import Architecture, TrainSettings
 from loop.quality import Embedded, EmbedJob
@@ -27,6 +27,7 @@ from loop.records import Checkpoint, Problem, Record, Sample, Spent, seed_for
 from loop.room import Room, Stage
 from loop.seats import Draw, Seat, cost_of
 from loop.tasks import Tasks
+from loop.training_log import lost_tokens
 
 EMBED = "loop.embedding:embed"
 """Needs torch, and so a child of its own, whatever the student is."""
@@ -192,19 +193,25 @@ class Bench:
         """Have a trainer do `work` (see `TRAINERS`) and count what it cost."""
         module = "loop.scripted" if self.student.engine == "scripted" else f"loop.training.{TRAINERS[work]}"
         try:
-            done = self._do(f"{module}:{work}", job, room, stage)
+            done = within_memory(
+                lambda job: self._do(f"{module}:{work}", job, room, stage), job, lambda words: self._tell(room, words)
+            )
         except Diverged as error:
             if error.trained is not None:
-                self.count_training(room, stage, error.trained, self._lost_tokens(room))
+                self.count_training(room, stage, error.trained, lost_tokens(self.training_log(room)))
             raise
         trained: Trained = done.result
-        self.count_training(room, stage, trained, self._lost_tokens(room), done.peak_bytes)
+        self.count_training(room, stage, trained, lost_tokens(self.training_log(room)), done.peak_bytes)
         if trained.note:
-            room.ledger.event("training", f"{room.name}: {trained.note}")
-            room.screen.note(f"{room.name}: {trained.note}")
+            self._tell(room, trained.note)
         if trained.stopped and work not in BEFORE_THE_LOOP:
             raise BudgetSpent(trained.stopped)
         return trained
+
+    def _tell(self, room: Room, words: str) -> None:
+        """Write down what a person should know of a training."""
+        room.ledger.event("training", f"{room.name}: {words}")
+        room.screen.note(f"{room.name}: {words}")
 
     def count_training(
         self, room: Room, stage: Stage[Checkpoint], trained: Trained, lost: int = 0, peak_bytes: int = 0
@@ -227,23 +234,6 @@ class Bench:
     def training_log(self, room: Room) -> Path:
         """Where the trainer writes how it goes, step by step."""
         return self.run / "logs" / f"{room.name.replace('/', '-')}-train.jsonl"
-
-    def _lost_tokens(self, room: Room) -> int:
-        """Tokens that launches which died trained on in vain, behind the step that the next one began from."""
-        log = self.training_log(room)
-        if not log.exists():
-            return 0
-        lost, job = 0, ""
-        seen: dict[str, int] = {}
-        for line in log.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-                job, tokens = row.get("begins", job), int(row["tokens"])
-            except (ValueError, KeyError):
-                continue
-            lost += max(0, seen.get(job, 0) - tokens)
-            seen[job] = tokens
-        return lost
 
     def _do(self, work: str, job: object, room: Room, stage: Stage[Any]) -> Work:
         report: Report = room.screen.progress

@@ -36,6 +36,10 @@ class StageError(LoopError):
     """Whether the same may go better when it is tried once more."""
 
 
+class OutOfMemory(StageError):
+    """A child ran out of memory."""
+
+
 class DamagedRunError(LoopError):
     """A file of the run is missing or differs from what the ledger vouches for."""
 

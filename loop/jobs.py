@@ -74,6 +74,10 @@ class TrainJob:
     limits: Limits = NO_LIMITS
     log: str = ""
     """A file that gets a JSON line every few steps."""
+    rows_at_once: int = 0
+    """Rows of an optimizer step that are taken at once, on each of the machine's GPUs; 0 is all of them."""
+    recompute: bool = False
+    """Whether activations are computed again in the backward pass, to hold fewer (gradient checkpointing)."""
     keep_every: float | None = 120.0
     """Seconds after which a step is kept to go on from, more where keeping one takes more than a fiftieth of that; 0
     keeps every one that is logged, None keeps none."""
@@ -90,7 +94,7 @@ def _essence(fields: Any) -> Any:
     return {name: _essence(value) for name, value in fields.items() if name not in PASSING}
 
 
-PASSING = frozenset({"out", "log", "limits", "keep_every"})
+PASSING = frozenset({"out", "log", "limits", "rows_at_once", "recompute", "keep_every"})
 """Fields of a job that change nothing in what it comes to."""
 
 
@@ -128,5 +132,8 @@ class Trained:
     """Round 0: step, accuracy, loss and tokens, at each look at the held-out part."""
     stopped: str = ""
     """The limit that ended training early, or ""."""
+    rows_at_once: int = 0
+    """As in the job that was done in the end; 0 where memory held all rows of a step."""
+    recompute: bool = False
     note: str = ""
     """What a person should know of how it went: that it went on from a step, say."""

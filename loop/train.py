@@ -116,7 +116,7 @@ def _shelf(job: ConvergeJob) -> Path:
     home = os.environ.get("LOOP_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "loop"
     trainers = Path(__file__).with_name("training")
     engine = Path(__file__).parents[1] / "agents/engines/transformers.py"
-    rooms = ("student", "watch", "sft", "convergence", "scratch")
+    rooms = ("arguments", "student", "watch", "sft", "convergence", "scratch")
     code = [path.read_text(encoding="utf-8") for path in (engine, *(trainers / f"{room}.py" for room in rooms))]
     versions = [version(package) for package in ("torch", "transformers", "trl", "peft")]
     job = replace(job, train=replace(job.train, out="", log="", limits=NO_LIMITS))

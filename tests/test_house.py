@@ -42,6 +42,7 @@ CHILDREN = {
     "agents.engines.local_child",
     "agents.engines.transformers",
     "agents.engines.vllm_child",
+    "loop.training.arguments",
     "loop.training.convergence",
     "loop.embedding",
     "loop.training.scratch",

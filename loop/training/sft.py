@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from loop.crew import Report
-from loop.jobs import STEPS, Trained, TrainJob
+from loop.jobs import Trained, TrainJob
+from loop.training.arguments import common
 from loop.training.student import adapter_of, load_trainable, save, tokenised
 from loop.training.watch import Watch
 
@@ -45,34 +45,11 @@ def _steps(job: TrainJob, rows: Dataset) -> int:
 
 
 def arguments(job: TrainJob, max_steps: int) -> SFTConfig:
-    """TRL's settings: the learning rate warms up, stays, and falls linearly to nothing."""
-    on_gpu = torch.cuda.is_available()
-    settings = job.settings
-    warmup = round(settings.warmup * max_steps)
-    falling = max(1, round(settings.decay * (max_steps - warmup)))
+    """TRL's settings; rows of about one length stand together, in another order in each pass."""
     return SFTConfig(
-        output_dir=job.out + STEPS,
-        max_steps=max_steps,
-        per_device_train_batch_size=settings.rows_per_step,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="warmup_stable_decay",
-        lr_scheduler_kwargs={"num_decay_steps": falling, "decay_type": "linear"},
-        warmup_steps=warmup,
-        weight_decay=settings.weight_decay,
-        adam_beta2=settings.adam_beta2,
-        bf16=on_gpu,
-        use_cpu=not on_gpu,
-        gradient_checkpointing=False,
+        **common(job, max_steps),
         train_sampling_strategy="group_by_length",
         length_column_name="length",
-        dataloader_pin_memory=on_gpu,
-        include_num_input_tokens_seen="non_padding",
-        logging_steps=10,
-        logging_nan_inf_filter=False,  # with the filter a diverged run reports a clean curve (TRL issue 6702)
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        seed=job.seed,
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
     )

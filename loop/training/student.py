@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from datasets import Dataset
 from peft import AutoPeftModelForCausalLM, LoraConfig
 from safetensors import safe_open
@@ -66,10 +67,12 @@ def adapter_of(job: TrainJob, model: Any) -> LoraConfig | None:
 
 
 def save(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write the student so that transformers or PEFT load it as it is.
+    """Write the student so that transformers or PEFT load it as it is: by the first process, where there are several.
 
     Raises: Diverged when what was written holds a weight that is no number.
     """
+    if dist.is_initialized() and dist.get_rank():
+        return
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     check_finite(folder)

@@ -11,7 +11,7 @@ from typing import Literal
 from agents.briefs import CellBrief, Evidence, PlanBrief
 from agents.replies import Diagnosis, FailureMode, Plan
 from agents.strategies import Allotment, Level, RejectionSampling
-from agents.training import METHODS, TrainingChoice
+from agents.training import DIVERGED, METHODS, TrainingChoice
 
 Key = tuple[str, Level]
 Kind = Literal["no answer", "cut off", "wrong step", "wrong answer", "wrong format"]
@@ -70,8 +70,10 @@ def within(cell: CellBrief, problems: int) -> int:
 
 
 def training_of(brief: PlanBrief, epochs: float) -> TrainingChoice:
-    """By the first method that the objective allows, from where it says."""
-    return METHODS[brief.methods[0]](start="base" if brief.start == "base" else "best", epochs=epochs)
+    """By the first method that the objective allows, from where it says; at half the rate for each that diverged."""
+    diverged = sum(past.status == "failed" and DIVERGED in past.reason for past in brief.history)
+    start: Literal["base", "best"] = "base" if brief.start == "base" else "best"
+    return METHODS[brief.methods[0]](start=start, epochs=epochs, learning_rate_scale=0.5**diverged)
 
 
 def spread(wanted: Sequence[float], round_number: int) -> list[int]:

@@ -129,7 +129,11 @@ class Trained:
     engine_seconds: float
     sampled_tokens: int = 0
     looks: tuple[dict[str, float], ...] = ()
-    """Round 0: step, accuracy, loss and tokens, at each look at the held-out part."""
+    """Step, loss and tokens at each look at held-out rows; in round 0 also the accuracy."""
+    held_out: int = 0
+    """Rows that were looked at and not trained on."""
+    kept: int | None = None
+    """Of these looks, the step of the one whose weights were kept."""
     stopped: str = ""
     """The limit that ended training early, or ""."""
     rows_at_once: int = 0

@@ -221,6 +221,10 @@ class Checkpoint(Record):
     tokens: int = 0
     """Non-padding tokens trained on, epochs and copies counted."""
     loss: float | None = None
+    held_out: int = 0
+    """Rows that were not trained on but looked at, to stop early."""
+    kept: int | None = None
+    """The step of the look whose weights these are; None where they are the last step's."""
     note: str = ""
 
 

@@ -15,6 +15,7 @@ from loop.bench import Bench
 from loop.crew import NO_LIMITS
 from loop.files import as_json
 from loop.jobs import ConvergeJob, Trained, TrainJob
+from loop.presets import TrainSettings
 from loop.records import Checkpoint, Example, digest
 from loop.room import CHECKPOINT, Room
 
@@ -107,7 +108,8 @@ def _job(rows: Rows, room: Room, bench: Bench) -> TrainJob:
 
 def _from(start: Checkpoint, choice: TrainingChoice, job: TrainJob, bench: Bench) -> TrainJob:
     rate = job.settings.learning_rate * choice.learning_rate_scale
-    settings = job.settings.model_copy(update={"learning_rate": rate})
+    chosen = choice.model_dump(include=TrainSettings.model_fields.keys() - {"epochs"}, exclude_none=True)
+    settings = job.settings.model_copy(update={**chosen, "learning_rate": rate})
     return replace(job, start=str(bench.run / start.path), settings=settings)
 
 
@@ -116,7 +118,7 @@ def _shelf(job: ConvergeJob) -> Path:
     home = os.environ.get("LOOP_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "loop"
     trainers = Path(__file__).with_name("training")
     engine = Path(__file__).parents[1] / "agents/engines/transformers.py"
-    rooms = ("arguments", "student", "watch", "sft", "convergence", "scratch")
+    rooms = ("arguments", "student", "watch", "looks", "sft", "convergence", "scratch")
     code = [path.read_text(encoding="utf-8") for path in (engine, *(trainers / f"{room}.py" for room in rooms))]
     versions = [version(package) for package in ("torch", "transformers", "trl", "peft")]
     job = replace(job, train=replace(job.train, out="", log="", limits=NO_LIMITS))
@@ -135,4 +137,6 @@ def _publish(room: Room, out: Path, trained: Trained) -> Checkpoint:
         steps=trained.steps,
         tokens=trained.tokens,
         loss=trained.loss,
+        held_out=trained.held_out,
+        kept=trained.kept,
     )

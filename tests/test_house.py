@@ -45,6 +45,7 @@ CHILDREN = {
     "loop.training.arguments",
     "loop.training.convergence",
     "loop.embedding",
+    "loop.training.looks",
     "loop.training.scratch",
     "loop.training.sft",
     "loop.training.student",

@@ -32,7 +32,8 @@ def common(job: TrainJob, max_steps: int) -> dict[str, Any]:
         "use_cpu": not on_gpu,
         "gradient_checkpointing": job.recompute,
         "dataloader_pin_memory": on_gpu,
-        "include_num_input_tokens_seen": "non_padding",
+        # packs have no padding, and of what is no padding TRL would leave out each row's end where it pads with that
+        "include_num_input_tokens_seen": "all" if settings.packing else "non_padding",
         "logging_steps": 10,
         "logging_nan_inf_filter": False,  # with the filter a diverged run reports a clean curve (TRL issue 6702)
         "save_strategy": "no",  # the watch says when

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from datasets import Dataset
 from peft import AutoPeftModelForCausalLM, LoraConfig
+from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import set_seed
@@ -16,11 +17,15 @@ from transformers.trainer_utils import set_seed
 from agents.student import student_prompt
 from agents.training import DIVERGED
 from loop.crew import Report
+from loop.errors import StageError
 from loop.jobs import ConvergeJob, Diverged, Trained, TrainJob
 
 ONE_THREAD = 1_000_000
 """Parameters below which one thread trains faster than two: 15,300 tokens/s against 11,000 for the tiny student, its
 matrices are too small to share (two cores with other work on them)."""
+
+LAYER_PARTS = (".mlp", ".self_attn", ".attn", ".attention")
+"""How the parts of a layer are called whose outputs go into the residual stream."""
 
 # A student that fits its rows has gradients so small that a CPU takes ten times as long over them.
 torch.set_flush_denormal(True)
@@ -64,6 +69,30 @@ def adapter_of(job: TrainJob, model: Any) -> LoraConfig | None:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
+
+
+def add_dropout(model: Any, share: float) -> None:
+    """Drop so much of what adapters take in; of a model without, of what each layer's parts give out.
+
+    By hooks and in the modules alone: the configuration, and so the saved student, stays as it was.
+
+    Raises: StageError when the model has no parts of a known name.
+    """
+    adapters = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    for adapter in adapters:
+        for name in adapter.lora_dropout:
+            adapter.lora_dropout[name] = torch.nn.Dropout(share)
+    parts = [] if adapters else [m for name, m in model.named_modules() if name.endswith(LAYER_PARTS)]
+    for part in parts:
+        part.register_forward_hook(lambda module, _, given: _dropped(given, share, module.training))
+    if not adapters and not parts:
+        raise StageError(f"dropout: {type(model).__name__} has no parts named {LAYER_PARTS}; leave dropout out")
+
+
+def _dropped(given: Any, share: float, training: bool) -> Any:
+    if isinstance(given, tuple):
+        return (_dropped(given[0], share, training), *given[1:])
+    return torch.nn.functional.dropout(given, share, training)
 
 
 def save(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

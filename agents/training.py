@@ -36,11 +36,11 @@ class SFT(Training):
     told: ClassVar[str] = (
         "the next-token loss on the responses of the mix: demonstrations, earlier rows and new ones. Where rows are "
         "few, more epochs with strong regularisation, all of it off unless written: weight_decay (0 to 2; 0.1 is "
-        "usual, 1.3 strong), dropout (0 to 0.5; 0.1 is usual), hold_out (0.02 to 0.3: that share of the prompts is not "
-        "trained on in this round but looked at after each epoch; training stops after two looks without a lower "
+        "usual, 1.3 strong), dropout (0 to 0.5; 0.1 is usual), hold_out (0.02 to 0.3: that share of the prompts is "
+        "not trained on in this round but looked at after each epoch; training stops after two looks without a lower "
         "loss, and the weights of the best look stay; takes 2 epochs or more). packing (true or false): rows share "
-        "sequences without seeing each other; saves padding where their lengths differ much, costs time where all are "
-        "short"
+        "sequences without seeing each other; saves padding where their lengths differ much, costs time where all "
+        "are short"
     )
     method: Literal["sft"] = "sft"
     packing: bool | None = None

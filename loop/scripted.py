@@ -13,23 +13,33 @@ from dataclasses import replace
 from pathlib import Path
 
 from agents.engines.scripted import MODEL_FILE
+from agents.training import DIVERGED
 from loop.crew import Report
 from loop.files import make_folder
-from loop.jobs import ConvergeJob, Trained, TrainJob
+from loop.jobs import ConvergeJob, Diverged, Trained, TrainJob
 from loop.quality import Embedded, EmbedJob
 from loop.records import digest
 
 PARAMETERS = 1
+DIVERGES_AT = 1e-3
+"""A learning rate at which its training goes astray, after one pass: five times that of an adapter."""
 FEATURES = 64
 """Of a text: the shares of its words, by digest."""
 
 
 def sft(job: TrainJob, report: Report) -> Trained:
-    """Add the rows to what the student at `job.start` has learnt. A row seen again teaches nothing."""
+    """Add the rows to what the student at `job.start` has learnt. A row seen again teaches nothing.
+
+    Raises: Diverged when the learning rate is too high.
+    """
     start = Path(job.start) / MODEL_FILE
     seen = set(json.loads(start.read_text(encoding="utf-8"))["seen"]) if job.start else set()
     size = sum(_tokens(prompt, response) * copies for prompt, response, copies in job.rows)
     passes = job.epochs if job.tokens is None else job.tokens / max(size, 1)
+    if job.start and job.settings.learning_rate >= DIVERGES_AT:
+        diverged = Diverged(f"{DIVERGED}: the loss is nan at step {len(job.rows)}; lower the learning rate")
+        diverged.trained = Trained(PARAMETERS, steps=len(job.rows), tokens=size, loss=None, engine_seconds=0.0)
+        raise diverged
     seen |= {f"{len(re.findall(r'[0-9]+', prompt))} {digest(prompt)}" for prompt, _, _ in job.rows}
     rows = Counter(row.split()[0] for row in seen)
     learnt = {"rows": dict(sorted(rows.items())), "seen": sorted(seen)}

@@ -17,6 +17,7 @@ from loop.crew import Crew, Report
 from loop.errors import StageError
 from loop.jobs import STEPS, Diverged, Trained, TrainJob
 from loop.memory import within_memory
+from loop.training_log import lost_tokens
 
 SFT = "loop.training.sft:sft"
 CONVERGE = "loop.training.convergence:converge"
@@ -82,6 +83,16 @@ def test_a_killed_training_goes_on_and_ends_as_the_unbroken_one(
     assert went_on.note.startswith("training goes on from step ") and went_on.steps == wanted.steps == 70
     assert (went_on.tokens, went_on.loss) == (wanted.tokens, wanted.loss)
     assert logged(broken) == logged(unbroken) and weights_of(broken) == weights_of(unbroken)
+
+
+def test_tokens_behind_the_last_kept_step_are_lost_and_those_before_it_counted_once(tmp_path: Path) -> None:
+    """Of a job's two trainings, the first died twice: at 300 tokens, kept at 200; then anew, at 100."""
+    log = tmp_path / "log.jsonl"
+    assert lost_tokens(log) == 0
+    rows = [("a", 0), ("", 100), ("", 300), ("a", 200), ("", 250), ("a", 0), ("", 100), ("a", 0), ("", 400), ("b", 0)]
+    lines = [{"tokens": tokens} | ({"begins": name} if name else {}) for name, tokens in rows]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"tokens": 5')
+    assert lost_tokens(log) == 100 + 250 + 100
 
 
 def test_a_damaged_or_foreign_step_is_not_gone_on_from(crew: Crew, student: Path, tmp_path: Path) -> None:

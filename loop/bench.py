@@ -17,7 +17,7 @@ from loop.crew import NO_LIMITS, Crew, Report, Work
 from loop.errors import StageError
 from loop.extracts import Extracts
 from loop.files import RowFile, read_rows
-from loop.jobs import Diverged, DrawJob, Drawn, Trained
+from loop.jobs import Diverged, DrawJob, Drawn, RanksJob, Trained
 from loop.judging import Judge
 from loop.memory import within_memory
 from loop.objective import Demonstration
@@ -32,10 +32,12 @@ from loop.training_log import lost_tokens
 EMBED = "loop.embedding:embed"
 """Needs torch, and so a child of its own, whatever the student is."""
 
-
 TRAINERS = {"adopt": "student", "converge": "convergence", "sft": "sft"}
 """What a trainer can do, and the module of loop/training/ that does it."""
 BEFORE_THE_LOOP = ("adopt", "converge")
+RANKS = "loop.training.ranks:train"
+SHARED = ("sft",)
+"""What several GPUs of a machine do together; the rest is done by one."""
 
 
 class Student(Record):
@@ -191,11 +193,15 @@ class Bench:
 
     def train(self, room: Room, stage: Stage[Checkpoint], work: str, job: object) -> Trained:
         """Have a trainer do `work` (see `TRAINERS`) and count what it cost."""
-        module = "loop.scripted" if self.student.engine == "scripted" else f"loop.training.{TRAINERS[work]}"
+        trainer = f"loop.training.{TRAINERS[work]}:{work}"
+
+        def do(job: Any) -> Work:
+            if self.student.engine == "scripted":
+                return self._do(f"loop.scripted:{work}", job, room, stage)
+            return self._do(RANKS, RanksJob(trainer, job, shared=job if work in SHARED else None), room, stage)
+
         try:
-            done = within_memory(
-                lambda job: self._do(f"{module}:{work}", job, room, stage), job, lambda words: self._tell(room, words)
-            )
+            done = within_memory(do, job, lambda words: room.tell("training", words))
         except Diverged as error:
             if error.trained is not None:
                 self.count_training(room, stage, error.trained, lost_tokens(self.training_log(room)))
@@ -203,15 +209,10 @@ class Bench:
         trained: Trained = done.result
         self.count_training(room, stage, trained, lost_tokens(self.training_log(room)), done.peak_bytes)
         if trained.note:
-            self._tell(room, trained.note)
+            room.tell("training", trained.note)
         if trained.stopped and work not in BEFORE_THE_LOOP:
             raise BudgetSpent(trained.stopped)
         return trained
-
-    def _tell(self, room: Room, words: str) -> None:
-        """Write down what a person should know of a training."""
-        room.ledger.event("training", f"{room.name}: {words}")
-        room.screen.note(f"{room.name}: {words}")
 
     def count_training(
         self, room: Room, stage: Stage[Checkpoint], trained: Trained, lost: int = 0, peak_bytes: int = 0

@@ -83,6 +83,19 @@ class TrainJob:
     keeps every one that is logged, None keeps none."""
 
 
+@dataclass(frozen=True)
+class RanksJob:
+    """Have a training's work done on the GPUs of the machine."""
+
+    work: str
+    """"package.module:function", called with `job`."""
+    job: Any
+    shared: TrainJob | None
+    """What is shared by all GPUs, where the work can be; else one does it."""
+    processes: int | None = None
+    """How many share it at the most; None is one for each GPU."""
+
+
 def identity_of(job: Any) -> str:
     """A digest of all that the outcome of a training job hangs on: not where it writes, nor how far it may go."""
     return digest(type(job).__name__, _essence(asdict(job)))

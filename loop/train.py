@@ -107,10 +107,13 @@ def _job(rows: Rows, room: Room, bench: Bench) -> TrainJob:
 
 
 def _from(start: Checkpoint, choice: TrainingChoice, job: TrainJob, bench: Bench) -> TrainJob:
-    rate = job.settings.learning_rate * choice.learning_rate_scale
+    return replace(job, start=str(bench.run / start.path), settings=settings_of(choice, job.settings))
+
+
+def settings_of(choice: TrainingChoice, usual: TrainSettings) -> TrainSettings:
+    """The student's settings with what the plan has chosen otherwise."""
     chosen = choice.model_dump(include=TrainSettings.model_fields.keys() - {"epochs"}, exclude_none=True)
-    settings = job.settings.model_copy(update={**chosen, "learning_rate": rate})
-    return replace(job, start=str(bench.run / start.path), settings=settings)
+    return usual.model_copy(update={**chosen, "learning_rate": usual.learning_rate * choice.learning_rate_scale})
 
 
 def _shelf(job: ConvergeJob) -> Path:

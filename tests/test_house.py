@@ -46,6 +46,7 @@ CHILDREN = {
     "loop.training.convergence",
     "loop.embedding",
     "loop.training.looks",
+    "loop.training.ranks",
     "loop.training.scratch",
     "loop.training.sft",
     "loop.training.student",

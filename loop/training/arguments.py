@@ -16,7 +16,7 @@ def common(job: TrainJob, max_steps: int) -> dict[str, Any]:
     settings = job.settings
     warmup = round(settings.warmup * max_steps)
     falling = max(1, round(settings.decay * (max_steps - warmup)))
-    rows, times = batches(settings.rows_per_step, job.rows_at_once, int(os.environ.get("WORLD_SIZE", "1")))
+    rows, times = batches(settings.rows_per_step, job.rows_at_once, processes())
     return {
         "output_dir": job.out + STEPS,
         "max_steps": max_steps,
@@ -31,6 +31,7 @@ def common(job: TrainJob, max_steps: int) -> dict[str, Any]:
         "bf16": on_gpu,
         "use_cpu": not on_gpu,
         "gradient_checkpointing": job.recompute,
+        "ddp_find_unused_parameters": False,
         "dataloader_pin_memory": on_gpu,
         # packs have no padding, and of what is no padding TRL would leave out each row's end where it pads with that
         "include_num_input_tokens_seen": "all" if settings.packing else "non_padding",
@@ -41,6 +42,11 @@ def common(job: TrainJob, max_steps: int) -> dict[str, Any]:
         "disable_tqdm": True,
         "seed": job.seed,
     }
+
+
+def processes() -> int:
+    """How many processes share this training (see `ranks.py`)."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def batches(rows_per_step: int, at_once: int, processes: int) -> tuple[int, int]:

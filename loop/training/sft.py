@@ -14,7 +14,7 @@ from trl import SFTConfig, SFTTrainer, pack_dataset
 
 from loop.crew import Report
 from loop.jobs import Trained, TrainJob
-from loop.training.arguments import common
+from loop.training.arguments import common, processes
 from loop.training.looks import Looks, hold_out
 from loop.training.student import adapter_of, add_dropout, load_trainable, save, tokenised
 from loop.training.watch import Watch
@@ -59,7 +59,7 @@ def _packed(job: TrainJob, rows: Dataset) -> tuple[TrainJob, Dataset]:
     length = max(*rows["length"], math.ceil(job.settings.max_length * at_once))
     packs = pack_dataset(rows.select_columns(["input_ids", "labels"]), length, "bfd")
     packs = packs.add_column("length", [sum(lengths) for lengths in packs["seq_lengths"]])
-    a_step = max(1, round(job.settings.rows_per_step * len(packs) / len(rows)))
+    a_step = processes() * max(1, round(job.settings.rows_per_step * len(packs) / len(rows) / processes()))
     return replace(job, rows_at_once=1, settings=job.settings.model_copy(update={"rows_per_step": a_step})), packs
 
 

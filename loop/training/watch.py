@@ -28,6 +28,8 @@ which counts as no less than the floor, in nats. Eight times the median alone sa
 heart has a median of next to nothing, and a hard batch has not). With the floor, of 821 curves 17 had one such loss,
 4 had two in a row, and none had more."""
 RECENT = 20
+COUNTED = ("engine_seconds", "tokens", "sampled_tokens", "loss", "losses", "risen")
+"""What is counted from the first step on, and so kept with a step."""
 KEEPING = 0.02
 """Share of the time that may go into keeping steps."""
 
@@ -44,7 +46,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._epoch_began = torch.get_rng_state()
         self._resumed: torch.Tensor | None = None
         self.engine_seconds = 0.0
-        self.tokens = self.steps = 0
+        self.tokens = self.steps = self.sampled_tokens = 0
         self.loss: float | None = None
         self.losses: list[float] = []
         self.risen = 0
@@ -71,6 +73,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             tokens=self.tokens,
             loss=self.loss,
             engine_seconds=self.engine_seconds,
+            sampled_tokens=self.sampled_tokens,
             stopped=self.stopped,
             rows_at_once=self._job.rows_at_once,
             recompute=self._job.recompute,
@@ -79,7 +82,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def keep(self, folder: Path) -> None:
         """Write what the trainer does not: what was counted so far, and the random state that shuffled this epoch."""
-        counted = {name: getattr(self, name) for name in ("engine_seconds", "tokens", "loss", "losses", "risen")}
+        counted = {name: getattr(self, name) for name in COUNTED}
         (folder / "watch.json").write_text(json.dumps(counted), encoding="utf-8")
         torch.save(self._epoch_began, folder / "epoch_rng.pth")
 

@@ -15,7 +15,7 @@ from test_trainer import ROWS, SETTINGS, SHAPE, quiet
 
 from loop.crew import Crew, Report
 from loop.errors import StageError
-from loop.jobs import STEPS, Diverged, Trained, TrainJob
+from loop.jobs import STEPS, ConvergeJob, Diverged, RanksJob, Trained, TrainJob
 from loop.memory import within_memory
 from loop.training_log import lost_tokens
 
@@ -83,6 +83,23 @@ def test_a_killed_training_goes_on_and_ends_as_the_unbroken_one(
     assert went_on.note.startswith("training goes on from step ") and went_on.steps == wanted.steps == 70
     assert (went_on.tokens, went_on.loss) == (wanted.tokens, wanted.loss)
     assert logged(broken) == logged(unbroken) and weights_of(broken) == weights_of(unbroken)
+
+
+def test_round_zero_goes_on_too_with_its_looks(crew: Crew, tmp_path: Path) -> None:
+    """It is killed in its second cycle; the looks before are not lost, nor the weights of the best of them."""
+
+    def job(name: str) -> ConvergeJob:
+        train = replace(a_job(Path(), tmp_path / name / "out"), start="", rows=tuple((p, r, 1) for p, r in ROWS[20:]))
+        return ConvergeJob(train, SHAPE, ROWS[:8], "####", max_new_tokens=12, cycle=20, max_cycles=2)
+
+    unbroken, broken = job("whole"), job("killed")
+    wanted: Trained = crew.run(CONVERGE, unbroken, quiet, "whole").result
+    killed_at(crew, CONVERGE, broken, step=30)
+    went_on: Trained = crew.run(CONVERGE, broken, quiet, "killed").result
+    assert went_on.note in ("training goes on from step 20", "training goes on from step 30")
+    assert went_on.looks == wanted.looks and len(wanted.looks) == 2 and went_on.tokens == wanted.tokens
+    assert went_on.sampled_tokens == wanted.sampled_tokens
+    assert weights_of(broken.train) == weights_of(unbroken.train)
 
 
 def test_tokens_behind_the_last_kept_step_are_lost_and_those_before_it_counted_once(tmp_path: Path) -> None:
@@ -202,3 +219,25 @@ def test_what_does_not_fit_is_trained_with_fewer_rows_at_once(crew: Crew, studen
     )
     assert (fitted.steps, fitted.tokens) == (wanted.steps, wanted.tokens)
     assert logged(cut) == pytest.approx(logged(whole), rel=1e-4)
+
+
+def test_several_processes_share_a_training(crew: Crew, student: Path, tmp_path: Path) -> None:
+    """Two on this CPU, as two GPUs would: a step of all rows is the same step, and the first writes it down."""
+    whole = SETTINGS.model_copy(update={"rows_per_step": 96})
+    rows = tuple((prompt, response, 1) for prompt, response in ROWS[:96])
+    alone, shared = (a_job(student, tmp_path / n / "out", rows=rows, settings=whole) for n in ("alone", "shared"))
+    wanted: Trained = crew.run(SFT, alone, quiet, "alone").result
+    progress: list[float] = []
+    order = RanksJob(SFT, shared, shared, processes=2)
+    trained: Trained = crew.run(
+        "loop.training.ranks:train", order, lambda done, *_: progress.append(done), "ranks"
+    ).result
+    from loop.training.ranks import most_ranks
+
+    assert most_ranks(96, 5) == 4 and most_ranks(16, 0) == 1 and most_ranks(16, 8) == 8
+    assert (trained.steps, trained.tokens) == (wanted.steps, wanted.tokens) and progress == [10]
+    assert logged(shared) == pytest.approx(logged(alone), rel=1e-4)
+    lines = [json.loads(line) for line in Path(shared.log).read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 10], "one process logs"
+    kept = next(Path(shared.out + STEPS).glob("step-10-*"))
+    assert {path.name for path in kept.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from loop.crew import Report
+from loop.errors import LoopError
 from loop.jobs import RanksJob
 
 TICK = 0.2
@@ -96,7 +97,7 @@ def _rank(place: Path) -> None:
 
     try:
         result = _work(job)(job.job, report)
-    except Exception as error:
+    except (LoopError, RuntimeError) as error:  # memory is a RuntimeError; of any other the log has the words
         (place / f"failed-{time.time_ns()}-{rank}").write_bytes(pickle.dumps(error))
         raise
     if rank == 0:

@@ -362,8 +362,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"training": {"start": "base"}}, "the objective fixes it; write best"),
     ({"training": {"epochs": 4.1}}, "write at most 4"),
     ({"training": {"epochs": 1.9, "hold_out": 0.1}}, "write 2 epochs or more"),
-    ({"training": {"dropout": 0.6}}, "less than or equal to 0.5"),
-    ({"training": {"weight_decay": 2.1}}, "less than or equal to 2"),
 ]
 """Plans of the right form that choose what is not offered, and what is said of them."""
 

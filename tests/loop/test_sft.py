@@ -14,10 +14,12 @@ from test_trainer import ROWS, SETTINGS, SHAPE, quiet
 from test_training import a_job, logged
 
 from agents.engines import Request, SamplingJob
+from agents.training import SFT
 from loop.jobs import Trained, TrainJob
 from loop.presets import TrainSettings
 from loop.records import Score
 from loop.statistics import wilson
+from loop.train import settings_of
 from loop.verifiers import extract_answer
 
 
@@ -38,6 +40,20 @@ def done(job: TrainJob) -> Trained:
 
 def settings(**changes: object) -> TrainSettings:
     return SETTINGS.model_copy(update=changes)
+
+
+def test_what_a_plan_chooses_is_what_the_trainer_gets() -> None:
+    """What it leaves open is as the student's preset has it, and is not written down."""
+    usual = settings(weight_decay=0.1, epochs=5)
+    assert settings_of(SFT(epochs=2), usual) == usual
+    assert SFT().model_dump().keys() == {"method", "start", "epochs", "learning_rate_scale"}
+    chosen: dict[str, Any] = {"packing": True, "weight_decay": 1.3, "dropout": 0.1, "hold_out": 0.2}
+    wanted = usual.model_copy(update=chosen | {"learning_rate": 1.5e-3})
+    assert settings_of(SFT(epochs=2, learning_rate_scale=0.5, **chosen), usual) == wanted
+    assert SFT.model_validate(SFT(**chosen).model_dump()) == SFT(**chosen)
+    for beyond in ({"dropout": 0.6}, {"weight_decay": 2.1}, {"hold_out": 0.5}, {"hold_out": 0.0}):
+        with pytest.raises(ValueError, match="should be"):
+            SFT(**beyond)
 
 
 def test_the_loss_curve_is_that_of_plain_trl(student: Path, tmp_path: Path) -> None:

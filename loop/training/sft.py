@@ -51,7 +51,8 @@ def _packed(job: TrainJob, rows: Dataset) -> tuple[TrainJob, Dataset]:
     """The job counted in packs, about as many rows to a step, and the packs; without packing both as they are.
 
     A pack holds rows up to `max_length` tokens, or its part of the rows that are taken at once. One pack at once: TRL
-    joins those of a batch into one sequence, and without flash attention its mask grows with the square.
+    joins those of a batch into one sequence, and without flash attention its mask grows with the square (the tiny
+    student on two cores: 8,300 tokens/s in packs of 1,024, 12,000 in packs of 256 and as many without packing).
     """
     if not job.settings.packing:
         return job, rows

@@ -10,7 +10,7 @@ from agents.briefs import CellBrief, PlanBrief
 from agents.replies import Proposal, Strategy
 from agents.selfinstruct.fairness import check_edit
 from agents.strategies import Arbitration, Practice
-from agents.training import GRPO, Distillation
+from agents.training import GRPO, SFT, Distillation
 from agents.uniform import Key, name_of
 from agents.writers.settings import AgenticSelfInstruct
 
@@ -164,6 +164,8 @@ def _check_training(plan: Proposal, brief: PlanBrief) -> None:
         )
     if training.epochs > most_epochs(brief):
         raise ValueError(f"training.epochs: {training.epochs:g} are too many; write at most {most_epochs(brief):g}")
+    if isinstance(training, SFT) and training.hold_out and training.epochs < 2:
+        raise ValueError("training.hold_out: looks come after each epoch; write 2 epochs or more, or leave it out")
     if isinstance(training, GRPO):
         _check_reinforcement(training, brief)
 

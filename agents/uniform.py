@@ -11,7 +11,7 @@ from typing import Literal
 from agents.briefs import CellBrief, Evidence, PlanBrief
 from agents.replies import Diagnosis, FailureMode, Plan
 from agents.strategies import Allotment, Level, RejectionSampling
-from agents.training import GRPO, METHODS, Distillation, TrainingChoice
+from agents.training import DIVERGED, GRPO, METHODS, Distillation, TrainingChoice
 
 Key = tuple[str, Level]
 Kind = Literal["no answer", "cut off", "wrong step", "wrong answer", "wrong format"]
@@ -88,22 +88,25 @@ def training_of(brief: PlanBrief, epochs: float) -> TrainingChoice:
 
     Where it is reinforcement, one pass over so many problems that twice as many answers are trained on as samples
     were drawn to find them; fewer where the tokens left are few. To be distilled the student has the first teacher
-    whose distribution can be learnt; a chain has four times the passes, since it begins from nothing.
+    whose distribution can be learnt; a chain has four times the passes, since it begins from nothing. The rate is half
+    as high for each training that diverged.
     """
     start: Literal["base", "best"] = "base" if brief.start == "base" else "best"
     method = METHODS[brief.methods[0]]
+    diverged = sum(past.status == "failed" and DIVERGED in past.reason for past in brief.history)
+    scale = 0.5**diverged
     if method is GRPO:
         usual = GRPO()
         answers = 2.0 * brief.samples_per_round
         tokens = [tally.tokens / tally.tried for past in brief.history for tally in past.samples if tally.tokens]
         if tokens and brief.budget.tokens is not None:
             answers = min(answers, brief.budget.tokens / 4 / (sum(tokens) / len(tokens)))
-        return GRPO(start=start, problems=max(1, min(4096, int(answers / usual.group))))
+        return GRPO(start=start, learning_rate_scale=scale, problems=max(1, min(4096, int(answers / usual.group))))
     if method is Distillation:
         teacher = brief.distil_from[0] if brief.distil_from else ""
         passes = epochs if teacher else min(100.0, FROM_NOTHING * min(epochs, brief.epochs))
-        return Distillation(start=start, epochs=passes, teacher=teacher)
-    return method(start=start, epochs=epochs)
+        return Distillation(start=start, epochs=passes, learning_rate_scale=scale, teacher=teacher)
+    return method(start=start, epochs=epochs, learning_rate_scale=scale)
 
 
 def spread(wanted: Sequence[float], round_number: int) -> list[int]:

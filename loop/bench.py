@@ -17,8 +17,9 @@ from loop.crew import NO_LIMITS, Crew, Report, Work
 from loop.errors import StageError
 from loop.extracts import Extracts
 from loop.files import RowFile, read_rows
-from loop.jobs import DrawJob, Drawn, Trained, lost_tokens
+from loop.jobs import Diverged, DrawJob, Drawn, RanksJob, Trained
 from loop.judging import Judge
+from loop.memory import within_memory
 from loop.objective import Demonstration
 from loop.presets import Architecture, TrainSettings
 from loop.quality import Embedded, EmbedJob
@@ -26,6 +27,7 @@ from loop.records import Checkpoint, Problem, Record, Sample, Spent, seed_for
 from loop.room import Room, Stage
 from loop.seats import Draw, Seat, cost_of
 from loop.tasks import Tasks
+from loop.training_log import lost_tokens
 
 EMBED = "loop.embedding:embed"
 """Needs torch, and so a child of its own, whatever the student is."""
@@ -37,6 +39,9 @@ TRAINERS = {
 }  # fmt: skip
 """What a trainer can do, and the module of loop/training/ that does it."""
 BEFORE_THE_LOOP = ("adopt", "converge")
+RANKS = "loop.training.ranks:train"
+SHARED = ("sft",)
+"""What several GPUs of a machine do together; the rest is done by one."""
 
 
 class Student(Record):
@@ -194,11 +199,23 @@ class Bench:
 
     def train(self, room: Room, stage: Stage[Any], work: str, job: object) -> Trained:
         """Have a trainer do `work` (see `TRAINERS`) and count what it cost."""
-        module = "loop.scripted" if self.student.engine == "scripted" else f"loop.training.{TRAINERS[work]}"
-        lost = lost_tokens(self.training_log(room))
-        done = self.do(f"{module}:{work}", job, room, stage)
+        trainer = f"loop.training.{TRAINERS[work]}:{work}"
+
+        def do(job: Any) -> Work:
+            if self.student.engine == "scripted":
+                return self.do(f"loop.scripted:{work}", job, room, stage)
+            return self.do(RANKS, RanksJob(trainer, job, shared=job if work in SHARED else None), room, stage)
+
+        try:
+            done = within_memory(do, job, lambda words: room.tell("training", words))
+        except Diverged as error:
+            if error.trained is not None:
+                self.count_training(room, stage, error.trained, lost_tokens(self.training_log(room)))
+            raise
         trained: Trained = done.result
-        self.count_training(room, stage, trained, lost, done.peak_bytes)
+        self.count_training(room, stage, trained, lost_tokens(self.training_log(room)), done.peak_bytes)
+        if trained.note:
+            room.tell("training", trained.note)
         if trained.stopped and work not in BEFORE_THE_LOOP:
             raise BudgetSpent(trained.stopped)
         return trained
@@ -212,7 +229,7 @@ class Bench:
         peak_bytes: int = 0,
     ) -> None:
         """Write down what training cost; `lost` tokens, trained on and sampled, went into launches that died."""
-        tokens = trained.tokens - trained.resumed_tokens + lost[0]
+        tokens = trained.tokens + lost[0]
         sampled = trained.sampled_tokens + lost[1]
         flops = trained.parameters * (6.0 * tokens + 2.0 * sampled) + trained.read_flops
         spent = Spent(tokens_trained=tokens, tokens_sampled=sampled, flops=flops)

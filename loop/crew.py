@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from loop.errors import LoopError, StageError
+from loop.errors import LoopError, OutOfMemory, StageError
 from loop.records import Spent
 
 PRELOAD = ("loop.training.convergence", "agents.engines.transformers")
@@ -180,12 +180,17 @@ def _child(work: str, job: Any, pipe: Connection, alive: Connection, log: str) -
         pipe.send(("refused", error))
     except BaseException as error:
         traceback.print_exc()
-        words = str(error).splitlines() or [""]
-        pipe.send(("failed", f"{type(error).__name__}: {words[0]}"))
+        words = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        pipe.send(("refused", OutOfMemory(f"{words}; see {log}")) if _is_memory(error) else ("failed", words))
     sys.stdout.flush()
     sys.stderr.flush()
     pipe.close()
     os._exit(0)  # torch's threads need no farewell, and half a second each
+
+
+def _is_memory(error: BaseException) -> bool:
+    """Whether it says that memory ran out: that of a GPU (torch.OutOfMemoryError) or that of the machine."""
+    return type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def _exit_with_parent(alive: Connection) -> None:

@@ -33,6 +33,12 @@ class StageError(LoopError):
     """A stage of a round failed; the runner decides whether it is tried again."""
 
     exit_code = 4
+    again = True
+    """Whether the same may go better when it is tried once more."""
+
+
+class OutOfMemory(StageError):
+    """A child ran out of memory."""
 
 
 class DamagedRunError(LoopError):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from agents.engines import SamplingJob
@@ -14,7 +12,7 @@ from loop.crew import NO_LIMITS, Limits
 from loop.errors import StageError
 from loop.judging import Judge
 from loop.presets import Architecture, TrainSettings
-from loop.records import Problem
+from loop.records import Problem, Record, digest
 from loop.reinforcement import Reinforcement
 
 TRAINING = "training.json"
@@ -22,7 +20,19 @@ TRAINING = "training.json"
 
 
 class Diverged(StageError):
-    """The loss is no number any more."""
+    """Training went astray: a loss, a gradient or a weight is no number, or the loss rose and stayed up.
+
+    It hangs on the seed and the settings alone, so the same is not tried again: the next plan sees the reason, which
+    begins with `agents.training.DIVERGED`.
+    """
+
+    again = False
+    trained: Trained | None = None
+    """What it came to until then: it was spent."""
+
+
+STEPS = ".steps"
+"""Beside a checkpoint's folder, under its name and this: the step from which a killed training goes on."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +107,41 @@ class TrainJob:
     limits: Limits = NO_LIMITS
     log: str = ""
     """A file that gets a JSON line every few steps."""
+    rows_at_once: int = 0
+    """Rows of an optimizer step that are taken at once, on each of the machine's GPUs; 0 is all of them."""
+    recompute: bool = False
+    """Whether activations are computed again in the backward pass, to hold fewer (gradient checkpointing)."""
+    keep_every: float | None = 120.0
+    """Seconds after which a step is kept to go on from, more where keeping one takes more than a fiftieth of that; 0
+    keeps every one that is logged, None keeps none."""
+
+
+@dataclass(frozen=True)
+class RanksJob:
+    """Have a training's work done on the GPUs of the machine."""
+
+    work: str
+    """"package.module:function", called with `job`."""
+    job: Any
+    shared: TrainJob | None
+    """What is shared by all GPUs, where the work can be; else one does it."""
+    processes: int | None = None
+    """How many share it at the most; None is one for each GPU."""
+
+
+def identity_of(job: Any) -> str:
+    """A digest of all that the outcome of a training job hangs on: not where it writes, nor how far it may go."""
+    return digest(type(job).__name__, _essence(job))
+
+
+def _essence(part: Any) -> Any:
+    if not is_dataclass(part):
+        return part.model_dump(mode="json") if isinstance(part, Record) else part
+    return {f.name: _essence(getattr(part, f.name)) for f in fields(part) if f.name not in PASSING}
+
+
+PASSING = frozenset({"out", "log", "limits", "rows_at_once", "recompute", "keep_every", "links_folder", "judge"})
+"""Fields of a job that change nothing in what it comes to, or (the judge) are the run's own."""
 
 
 @dataclass(frozen=True)
@@ -207,17 +252,25 @@ class Trained:
     sampled_tokens: int = 0
     """Tokens of prompts and completions that the student drew meanwhile."""
     looks: tuple[dict[str, float], ...] = ()
-    """Round 0: step, accuracy, loss and tokens, at each look at the held-out part."""
+    """Step, loss and tokens at each look at held-out rows; in round 0 also the accuracy."""
+    held_out: int = 0
+    """Rows that were looked at and not trained on."""
+    kept: int | None = None
+    """Of these looks, the step of the one whose weights were kept."""
     stopped: str = ""
     """The limit that ended training early, or ""."""
     read_flops: float = 0.0
     """Of forward passes that nothing is learnt through: a teacher's, a reference's, and those of measuring."""
-    resumed_tokens: int = 0
-    """Of `tokens`, those that an earlier launch trained on."""
     reinforced: Reinforcement | None = None
     """What the answers were worth, where it was trained by reward."""
     distilled: dict[str, Any] | None = None
     """Of distillation: a Distilled of loop/links.py."""
+
+    rows_at_once: int = 0
+    """As in the job that was done in the end; 0 where memory held all rows of a step."""
+    recompute: bool = False
+    note: str = ""
+    """What a person should know of how it went: that it went on from a step, say."""
 
     @property
     def matched(self) -> int:
@@ -225,18 +278,3 @@ class Trained:
         for each parameter, what is only read its own.
         """
         return self.tokens + math.ceil((2.0 * self.sampled_tokens + self.read_flops / self.parameters) / 6.0)
-
-
-def lost_tokens(log: Path) -> tuple[int, int]:
-    """Tokens that launches which died trained on and sampled, by a trainer's log: they were spent all the same."""
-    lost = last = (0, 0)
-    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
-        try:
-            told = json.loads(line)
-            now = (int(told["tokens"]), int(told.get("sampled", 0)))
-        except (ValueError, KeyError):
-            continue
-        if now[0] < last[0]:
-            lost = (lost[0] + last[0], lost[1] + last[1])
-        last = now
-    return lost[0] + last[0], lost[1] + last[1]

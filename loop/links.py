@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from loop.crew import NO_LIMITS
 from loop.files import as_json, publish_folder
-from loop.jobs import TRAINING, DistillJob
-from loop.records import Record, digest
+from loop.jobs import TRAINING, DistillJob, identity_of
+from loop.records import Record
 
 LINK = "link.json"
 """What a link came to, inside its folder."""
@@ -41,8 +40,7 @@ class Links:
 
     def __init__(self, job: DistillJob) -> None:
         self._folder = Path(job.links_folder)
-        told = replace(job, links_folder="", train=replace(job.train, out="", log="", limits=NO_LIMITS))
-        self._key = digest(asdict(told))
+        self._key = identity_of(job)
 
     def folder(self, number: int) -> Path:
         """Where link `number` (1 is the first) is once it is finished."""

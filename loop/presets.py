@@ -39,6 +39,11 @@ class TrainSettings(Record):
     """Share of the steps, at the end, over which it falls linearly to nothing."""
     adam_beta2: float = 0.99
     max_length: int = 1024
+    packing: bool = False
+    """Whether several rows stand in one sequence, apart from each other (see `SFT`)."""
+    dropout: float = 0.0
+    hold_out: float = 0.0
+    """Share of the prompts that are looked at and not trained on, to stop early."""
     lora_rank: int = 16
     lora_alpha: int = 32
 

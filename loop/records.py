@@ -231,6 +231,10 @@ class Checkpoint(Record):
     """Tokens that cost as many FLOPs to train on as all that its training took: see `loop.jobs.Trained.matched`."""
     loss: float | None = None
     reinforced: Reinforcement | None = None
+    held_out: int = 0
+    """Rows that were not trained on but looked at, to stop early."""
+    kept: int | None = None
+    """The step of the look whose weights these are; None where they are the last step's."""
     note: str = ""
 
 

@@ -28,6 +28,7 @@ from loop.files import (
     verify_manifest,
     write_atomic,
 )
+from loop.jobs import STEPS
 from loop.ledger import Card, Ledger
 from loop.lm_eval_score import HarnessScore
 from loop.preference import Pair, Reward
@@ -196,6 +197,11 @@ class Room:
         """Set what a stage has cost so far; its seconds are added by `once`."""
         self.ledger.spend(self.name, stage.name, spent, engine_seconds, peak_bytes)
 
+    def tell(self, kind: str, words: str) -> None:
+        """Say what a person should know of the room, and keep it in the ledger."""
+        self.ledger.event(kind, f"{self.name}: {words}")
+        self.screen.note(f"{self.name}: {words}")
+
     def new_checkpoint(self) -> Path:
         """An empty folder for a student to be written into; it counts only once published."""
         folder = self.folder / ".checkpoint.tmp"
@@ -206,7 +212,9 @@ class Room:
     def publish_checkpoint(self, temporary: Path) -> tuple[str, str]:
         """Give a finished checkpoint its name; its path in the run, and the digest of its manifest."""
         final = self.folder / CHECKPOINT.file
-        return str(final.relative_to(self.run)), publish_folder(temporary, final)
+        manifest = publish_folder(temporary, final)
+        shutil.rmtree(temporary.with_name(temporary.name + STEPS), ignore_errors=True)
+        return str(final.relative_to(self.run)), manifest
 
     def _card(self, path: Path, value: object) -> Card:
         if isinstance(value, Checkpoint):

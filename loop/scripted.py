@@ -15,6 +15,7 @@ from pathlib import Path
 
 from agents.engines import Request, SamplingJob
 from agents.engines.scripted import MODEL_FILE, respond
+from agents.training import DIVERGED
 from loop.clusters import SMALLEST, Group, GroupJob
 from loop.crew import Report
 from loop.files import make_folder
@@ -22,6 +23,7 @@ from loop.grading import Grader
 from loop.jobs import (
     ConvergeJob,
     DistillJob,
+    Diverged,
     DrillJob,
     PairJob,
     PreferenceJob,
@@ -37,14 +39,23 @@ from loop.reinforcement import Count
 from loop.verifiers import check_equations
 
 PARAMETERS = 1
+DIVERGES_AT = 1e-3
+"""A learning rate at which its training goes astray, after one pass: five times that of an adapter."""
 FEATURES = 64
 """Of a text: the shares of its words, by digest."""
 
 
 def sft(job: TrainJob, report: Report) -> Trained:
-    """Add the rows to what the student at `job.start` has learnt. A row seen again teaches nothing."""
+    """Add the rows to what the student at `job.start` has learnt. A row seen again teaches nothing.
+
+    Raises: Diverged when the learning rate is too high.
+    """
     size = sum(_tokens(prompt, response) * copies for prompt, response, copies in job.rows)
     passes = job.epochs if job.tokens is None else job.tokens / max(size, 1)
+    if job.start and job.settings.learning_rate >= DIVERGES_AT:
+        diverged = Diverged(f"{DIVERGED}: the loss is nan at step {len(job.rows)}; lower the learning rate")
+        diverged.trained = Trained(PARAMETERS, steps=len(job.rows), tokens=size, loss=None, engine_seconds=0.0)
+        raise diverged
     _learn(job, [prompt for prompt, _, _ in job.rows])
     report(1, 1, "")
     return Trained(PARAMETERS, steps=len(job.rows), tokens=round(size * passes), loss=None, engine_seconds=0.0)

@@ -1,4 +1,4 @@
-"""Steady: a stage that raises is tried once more before it has failed for good."""
+"""Steady: a stage that raises is tried once more before it has failed for good, unless that is in vain."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from loop.run import Run
 
 
 def steadily(run: Run, title: str, work: Callable[[], object]) -> None:
-    """Do the work; a stage that raises is tried once more.
+    """Do the work; a stage that raises is tried once more, unless it says that this is in vain.
 
-    Raises: StageError when it raised twice. What is no stage's failing (LoopError, BudgetSpent) passes at once.
+    Raises: StageError when it raised for good. What is no stage's failing (LoopError, BudgetSpent) passes at once.
     """
     for attempt in (1, 2):
         try:
@@ -21,14 +21,16 @@ def steadily(run: Run, title: str, work: Callable[[], object]) -> None:
         except (LoopError, BudgetSpent) as error:
             if not isinstance(error, StageError):
                 raise
-            problem = str(error)
+            problem, again = str(error), error.again and attempt == 1
         except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
+            problem, again = f"{type(error).__name__}: {error}", attempt == 1
             _log_traceback(run)
         else:
             return
         run.ledger.event("failure", f"{title}, attempt {attempt}: {problem}")
-        run.screen.note(f"{title} failed: {problem}{'; trying once more' if attempt == 1 else ''}")
+        run.screen.note(f"{title} failed: {problem}{'; trying once more' if again else ''}")
+        if not again:
+            break
     raise StageError(f"{title}: {problem}")
 
 

@@ -15,6 +15,7 @@ from loop.crew import NO_LIMITS
 from loop.files import as_json
 from loop.jobs import TRAINING, ConvergeJob, Trained, TrainJob
 from loop.lessons import Lessons, job_of
+from loop.presets import TrainSettings
 from loop.records import Checkpoint, digest
 from loop.room import CHECKPOINT, Room
 
@@ -101,9 +102,14 @@ def _job(rows: Rows, room: Room, bench: Bench) -> TrainJob:
 
 
 def _from(start: Checkpoint, choice: TrainingChoice, job: TrainJob, bench: Bench) -> TrainJob:
-    rate = job.settings.learning_rate * choice.rate * choice.learning_rate_scale
-    settings = job.settings.model_copy(update={"learning_rate": rate})
-    return replace(job, start=str(bench.run / start.path), settings=settings)
+    return replace(job, start=str(bench.run / start.path), settings=settings_of(choice, job.settings))
+
+
+def settings_of(choice: TrainingChoice, usual: TrainSettings) -> TrainSettings:
+    """The student's settings with what the plan has chosen otherwise."""
+    rate = usual.learning_rate * choice.rate * choice.learning_rate_scale
+    names = TrainSettings.model_fields.keys() - {"epochs"} if isinstance(choice, SFT) else set()
+    return usual.model_copy(update={**choice.model_dump(include=names, exclude_none=True), "learning_rate": rate})
 
 
 def _shelf(job: ConvergeJob) -> Path:
@@ -111,7 +117,7 @@ def _shelf(job: ConvergeJob) -> Path:
     home = os.environ.get("LOOP_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "loop"
     trainers = Path(__file__).with_name("training")
     engine = Path(__file__).parents[1] / "agents/engines/transformers.py"
-    rooms = ("student", "watch", "sft", "convergence", "scratch")
+    rooms = ("arguments", "student", "watch", "looks", "sft", "convergence", "scratch")
     code = [path.read_text(encoding="utf-8") for path in (engine, *(trainers / f"{room}.py" for room in rooms))]
     versions = [version(package) for package in ("torch", "transformers", "trl", "peft")]
     job = replace(job, train=replace(job.train, out="", log="", limits=NO_LIMITS))
@@ -132,4 +138,6 @@ def _publish(room: Room, out: Path, trained: Trained) -> Checkpoint:
         matched=trained.matched,
         loss=trained.loss,
         reinforced=trained.reinforced,
+        held_out=trained.held_out,
+        kept=trained.kept,
     )

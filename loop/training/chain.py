@@ -18,11 +18,11 @@ from loop.crew import Report
 from loop.jobs import DistillJob, Trained, TrainJob
 from loop.links import FIRST_LEFT_OUT, Distilled, Link, Links
 from loop.records import seed_for
-from loop.training.distillation import Distiller, Ensemble, add_dropout, fresh, load_teacher
+from loop.training.distillation import Distiller, Ensemble, fresh, load_teacher
 from loop.training.held_out import accuracy, losses
 from loop.training.on_policy import on_policy_trainer
 from loop.training.sft import arguments
-from loop.training.student import adapter_of, load_trainable, save, tokenised
+from loop.training.student import adapter_of, add_dropout, load_trainable, save, tokenised
 from loop.training.watch import Watch
 
 
@@ -73,7 +73,8 @@ def begin(job: DistillJob, number: int) -> tuple[TrainJob, PreTrainedModel, PreT
     if job.fresh:
         set_seed(link.seed)
         model = fresh(model)
-    add_dropout(model, job.dropout)
+    if job.dropout:
+        add_dropout(model, job.dropout)
     return link, model, tokenizer
 
 
@@ -86,12 +87,11 @@ class _Course:
         self._of = 1 if job.teacher else job.links + (job.serve != "last")
         self.done: list[Link] = []
         self.stopped = ""
-        self._resumed = self._sampled = 0
+        self._sampled = 0
 
     def resume(self, link: Link) -> None:
         """Count a link that an earlier launch finished."""
         self.done.append(link)
-        self._resumed += link.tokens
 
     def train(
         self, number: int, job: TrainJob, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
@@ -101,7 +101,8 @@ class _Course:
         on_policy, alpha = self._job.on_policy, self._job.alpha
         rows = tokenised(tokenizer, job)
         steps = max(1, math.ceil(job.epochs * math.ceil(len(rows) / job.settings.rows_per_step)))
-        watch = _LinkWatch(replace(job, limits=self._left()), steps, self._reporter(number, steps), self._here)
+        whole = replace(self._job, train=job)
+        watch = Watch(replace(job, limits=self._left()), steps, self._reporter(number, steps), whole)
         if on_policy and teacher is not None:
             alone: Any = teacher.members[0]
             trainer: Any = on_policy_trainer(self._job, model, tokenizer, alone, steps, watch)
@@ -111,7 +112,7 @@ class _Course:
                 peft_config=adapter_of(job, model), callbacks=[watch],
                 teacher=teacher, alpha=alpha, temperature=self._job.temperature,
             )  # fmt: skip
-        trainer.train()
+        watch.train(trainer)
         watch.log({"step": watch.steps, "of": steps, "tokens": watch.tokens})
         reads = teacher is not None and (on_policy or alpha > 0)
         read_flops = 2.0 * _size(teacher) * watch.tokens if reads else 0.0
@@ -164,17 +165,11 @@ class _Course:
             sampled_tokens=self._sampled,
             stopped=self.stopped,
             read_flops=sum(link.read_flops for link in self.done),
-            resumed_tokens=self._resumed,
         )
 
     @property
     def _tokens(self) -> int:
         return sum(link.tokens for link in self.done)
-
-    @property
-    def _here(self) -> int:
-        """Tokens that this launch has trained on."""
-        return self._tokens - self._resumed
 
     def _left(self) -> Any:
         """What is left of the limits for the next link."""
@@ -187,18 +182,6 @@ class _Course:
     def _reporter(self, number: int, steps: int) -> Report:
         words = f"link {number} of {self._of}, " if self._of > 1 else ""
         return lambda done, _, rate: self._report((number - 1) * steps + done, self._of * steps, words + rate)
-
-
-class _LinkWatch(Watch):
-    """Counts a link; in the log its tokens go on from those of the links before it."""
-
-    def __init__(self, job: TrainJob, steps: int, report: Report, before: int) -> None:
-        super().__init__(job, steps, report)
-        self._before = before
-
-    def log(self, line: dict[str, float]) -> None:
-        """Add a line to the job's log."""
-        super().log(line | {"tokens": self._before + line["tokens"]})
 
 
 def _size(model: Any) -> int:

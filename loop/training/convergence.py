@@ -6,23 +6,21 @@ Import it only in a child process: it brings torch.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedTokenizerBase
 from trl import SFTTrainer
 
 from agents.engines import Request, SamplingJob
 from agents.engines.transformers import TransformersEngine
 from loop.crew import Report
 from loop.jobs import ConvergeJob, Trained, TrainJob
+from loop.training.looks import Looks
 from loop.training.sft import arguments
 from loop.training.student import adapter_of, load_trainable, save, tokenised
-from loop.training.watch import Watch
 from loop.verifiers import extract_answer
 
 
@@ -54,25 +52,23 @@ def converge(job: ConvergeJob, report: Report) -> Trained:
         callbacks=[watch],
     )
     trainer.watch = watch
-    trainer.train()
+    watch.train(trainer)
     watch.restore_best(trainer.model)
     save(trainer.model, tokenizer, Path(train_job.out))
     return watch.trained(trainer.model)
 
 
-class _Convergence(Watch):
+class _Convergence(Looks):
     """Looks at the held-out part after every cycle, decides when to stop, and keeps the best."""
 
     def __init__(
         self, job: ConvergeJob, train_job: TrainJob, tokenizer: PreTrainedTokenizerBase, report: Report
     ) -> None:
-        super().__init__(train_job, job.cycle * job.max_cycles, report)
-        self._converge, self._tokenizer = job, tokenizer
+        rows = tuple((prompt, response, 1) for prompt, response in job.held_out)
+        steps = job.cycle * job.max_cycles
+        super().__init__(train_job, steps, report, tokenizer, rows, job.cycle, job.patience, whole=job)
+        self._converge = job
         self._engine = TransformersEngine()
-        self.sampled_tokens = 0
-        self.looks: list[dict[str, float]] = []
-        self._best: dict[str, torch.Tensor] = {}
-        self._waited = 0
 
     def scale(self, step: int) -> float:
         """The learning rate at a step, as a share of the highest: warm up, stay, fall, and again."""
@@ -82,28 +78,18 @@ class _Convergence(Watch):
         falling = max(1, round(settings.decay * (cycle - warmup)))
         return min(1.0, (at + 1) / (warmup + 1), (cycle - at) / falling)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        super().on_step_end(args, state, control, **kwargs)
-        if self.steps % self._converge.cycle == 0 or self.stopped:
-            self._look(kwargs["model"])
-            if self._waited >= self._converge.patience:
-                control.should_training_stop = True
+    def measure(self, model: Any) -> dict[str, float]:
+        """The share of greedy answers that are right, and the loss."""
+        return {"accuracy": self._accuracy(model), "loss": self.held_out_loss(model)}
 
-    def _look(self, model: Any) -> None:
-        model.eval()
-        accuracy, loss = self._accuracy(model), self._held_out_loss(model)
-        model.train()
-        look = {"step": self.steps, "accuracy": accuracy, "loss": loss, "tokens": self.tokens}
-        best = max(self.looks, key=_rank, default={"accuracy": -1.0, "loss": math.inf})
-        gained = accuracy > best["accuracy"] or (best["accuracy"] == 0.0 and loss < best["loss"])
-        self._waited = 0 if gained else self._waited + 1
-        if not self.looks or _rank(look) > max(map(_rank, self.looks)):
-            self._best = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        self.looks.append(look)
-        self.log(look)
-        self._report(self.steps, self._of, f"held-out accuracy {accuracy:.2f}, loss {loss:.3f}")
+    def rank(self, look: dict[str, float]) -> tuple[float, ...]:
+        """By accuracy; ties are broken by the lower loss."""
+        return look["accuracy"], -look["loss"]
+
+    def gained(self, look: dict[str, float]) -> bool:
+        """A higher accuracy; a lower loss only while no answer is right."""
+        best = max(self.looks, key=self.rank, default={"accuracy": -1.0, "loss": math.inf})
+        return look["accuracy"] > best["accuracy"] or (best["accuracy"] == 0.0 and look["loss"] < best["loss"])
 
     def _accuracy(self, model: Any) -> float:
         """Share of the held-out prompts whose greedy answer is the demonstration's."""
@@ -125,31 +111,6 @@ class _Convergence(Watch):
         self.engine_seconds += self._engine.engine_seconds - before
         return right / len(held_out)
 
-    def _held_out_loss(self, model: Any) -> float:
-        """Mean loss per response token over the held-out part, in nats."""
-        rows = tuple((prompt, response, 1) for prompt, response in self._converge.held_out)
-        began = time.monotonic()
-        total = count = 0.0
-        batches = tokenised(self._tokenizer, replace(self._job, rows=rows)).batch(64)
-        with torch.inference_mode():
-            for batch in batches:
-                inputs, labels = _padded(batch["input_ids"], 0), _padded(batch["labels"], -100)
-                answered = int((labels[:, 1:] != -100).sum())
-                output = model(input_ids=inputs.to(model.device), labels=labels.to(model.device))
-                total += float(output.loss) * answered
-                count += answered
-        self.engine_seconds += time.monotonic() - began
-        return total / max(count, 1)
-
-    def restore_best(self, model: Any) -> None:
-        """Put the weights of the best look back."""
-        model.load_state_dict(self._best)
-
-    def trained(self, model: Any) -> Trained:
-        """The record of what was done, with every look."""
-        record = super().trained(model)
-        return replace(record, looks=tuple(self.looks), sampled_tokens=self.sampled_tokens)
-
 
 class _Cyclic(SFTTrainer):  # type: ignore[misc]
     """TRL's SFTTrainer with a learning rate in cycles, however many there will be."""
@@ -160,12 +121,3 @@ class _Cyclic(SFTTrainer):  # type: ignore[misc]
         """The schedule of the watch."""
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, self.watch.scale)
         return self.lr_scheduler
-
-
-def _rank(look: dict[str, float]) -> tuple[float, float]:
-    return look["accuracy"], -look["loss"]
-
-
-def _padded(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([[*row, *([value] * (longest - len(row)))] for row in rows])

@@ -23,9 +23,6 @@ from trl import SFTTrainer
 from agents.engines.transformers import load_student
 from loop.errors import StageError
 
-ADDS = ("o_proj", "down_proj")
-"""What the attention and feed-forward blocks of Llama and its kin end with: their sum is the residual stream."""
-
 
 def distillation_loss(
     student: torch.Tensor,
@@ -156,15 +153,3 @@ def load_teacher(folders: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> 
 def fresh(model: PreTrainedModel) -> PreTrainedModel:
     """A model of the same shape with weights of its own, by torch's seed."""
     return AutoModelForCausalLM.from_config(model.config, dtype=model.dtype)
-
-
-def add_dropout(model: torch.nn.Module, share: float) -> None:
-    """While it trains, drop this share of what attention and feed-forward blocks add.
-
-    Raises: StageError when the model names its blocks otherwise.
-    """
-    blocks = [module for name, module in model.named_modules() if name.endswith(ADDS)]
-    if share and not blocks:
-        raise StageError(f"dropout: no {' or '.join(ADDS)} in {type(model).__name__}; set dropout to 0")
-    for block in blocks if share else ():
-        block.register_forward_hook(lambda of, _, out: functional.dropout(out, share, training=of.training))

@@ -16,7 +16,8 @@ from trl import DPOConfig, DPOTrainer
 
 from loop.crew import Report
 from loop.jobs import PreferenceJob, Trained
-from loop.training.student import adapter_of, load_trainable, save, settings_of, tokenised_pairs
+from loop.training.arguments import common
+from loop.training.student import adapter_of, load_trainable, save, tokenised_pairs
 from loop.training.watch import Watch
 
 
@@ -28,11 +29,11 @@ def dpo(job: PreferenceJob, report: Report) -> Trained:
     model, tokenizer = load_trainable(job.train)
     pairs = tokenised_pairs(tokenizer, job)
     steps = max(1, math.ceil(job.train.epochs * math.ceil(len(pairs) / job.train.settings.rows_per_step)))
-    watch = _Preference(job.train, steps, report)
+    watch = _Preference(job.train, steps, report, whole=job)
     trainer = _Tokenised(
         model=model,
         args=DPOConfig(
-            **settings_of(job.train, steps) | {"logging_steps": min(10, steps)},
+            **common(job.train, steps) | {"logging_steps": min(10, steps)},
             beta=job.beta,
             loss_type=["sigmoid", "sft"] if job.sft else ["sigmoid"],
             loss_weights=[1.0, job.sft] if job.sft else None,
@@ -43,7 +44,7 @@ def dpo(job: PreferenceJob, report: Report) -> Trained:
         peft_config=adapter_of(job.train, model),
         callbacks=[watch],
     )
-    trainer.train()
+    watch.train(trainer)
     if "ref" in getattr(trainer.model, "peft_config", {}):
         trainer.model.delete_adapter("ref")
     save(trainer.model, tokenizer, Path(job.train.out))

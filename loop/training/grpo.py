@@ -19,7 +19,7 @@ from agents.engines import Completion
 from agents.student import student_prompt
 from loop.crew import Report
 from loop.grading import Grader
-from loop.jobs import Diverged, DrillJob, Trained
+from loop.jobs import STEPS, Diverged, DrillJob, Trained
 from loop.reinforcement import Count
 from loop.training.student import adapter_of, load_trainable, save
 from loop.training.watch import Watch
@@ -50,7 +50,7 @@ def grpo(job: DrillJob, report: Report) -> Trained:
     )
     trainer.watch = watch
     try:
-        trainer.train()
+        watch.train(trainer)
     except RuntimeError as error:
         if "probability tensor" not in str(error):  # torch.multinomial's word for it
             raise
@@ -79,11 +79,13 @@ def arguments(job: DrillJob, positions: int) -> GRPOConfig:
     settings, choice = job.train.settings, job.choice
     at_once = min(choice.problems_per_step, len(job.problems))
     rows = at_once * choice.group
-    part = max(size for size in range(1, min(rows, settings.rows_per_step) + 1) if rows % size == 0)
+    part = max(
+        size for size in range(1, min(rows, job.train.rows_at_once or settings.rows_per_step) + 1) if rows % size == 0
+    )
     batches = max(1, math.ceil(job.train.epochs * len(job.problems) / at_once))
     steps = batches * choice.iterations
     return GRPOConfig(
-        output_dir=str(Path(job.train.out).with_name(".trainer")),
+        output_dir=job.train.out + STEPS,
         max_steps=steps,
         per_device_train_batch_size=part,
         gradient_accumulation_steps=rows // part,
@@ -108,7 +110,7 @@ def arguments(job: DrillJob, positions: int) -> GRPOConfig:
         adam_beta2=settings.adam_beta2,
         bf16=on_gpu,
         use_cpu=not on_gpu,
-        gradient_checkpointing=False,
+        gradient_checkpointing=job.train.recompute,
         dataloader_pin_memory=on_gpu,
         logging_steps=1,
         logging_nan_inf_filter=False,
@@ -159,7 +161,7 @@ class _Reinforced(Watch):
     """Counts what was sampled beside what was trained on, and keeps to the limits with both."""
 
     def __init__(self, job: DrillJob, grader: Grader, steps: int, report: Report) -> None:
-        super().__init__(job.train, steps, report)
+        super().__init__(replace(job.train, keep_every=None), steps, report, whole=job)  # its answers are drawn anew
         self._choice, self._grader = job.choice, grader
         self._rereads = job.choice.iterations > 1 or (job.vllm and torch.cuda.is_available())
         self.trained_tokens = 0

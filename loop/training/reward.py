@@ -22,7 +22,8 @@ from trl.trainer.reward_trainer import suppress_seqcls_warning
 
 from loop.crew import Report
 from loop.jobs import PairJob, Rewarded, RewardJob, Trained, TrainJob
-from loop.training.student import ONE_THREAD, save, settings_of, tokenised, tokenised_pairs
+from loop.training.arguments import common
+from loop.training.student import ONE_THREAD, save, tokenised, tokenised_pairs
 from loop.training.watch import Watch
 
 CENTRED = 0.01
@@ -44,11 +45,11 @@ def reward(job: PairJob, report: Report) -> Trained:
     pairs = tokenised_pairs(tokenizer, job)
     whole = Dataset.from_list([_whole(pair) for pair in pairs])
     steps = max(1, math.ceil(train.epochs * math.ceil(len(whole) / train.settings.rows_per_step)))
-    watch = _Learning(train, steps, report)
+    watch = _Learning(train, steps, report, whole=job)
     trainer = RewardTrainer(
         model=model,
         args=RewardConfig(
-            **settings_of(train, steps) | {"logging_steps": min(10, steps)},
+            **common(train, steps) | {"logging_steps": min(10, steps)},
             center_rewards_coefficient=CENTRED,
             max_length=None,
         ),
@@ -57,7 +58,7 @@ def reward(job: PairJob, report: Report) -> Trained:
         peft_config=_adapter(train),
         callbacks=[watch],
     )
-    trainer.train()
+    watch.train(trainer)
     save(trainer.model, tokenizer, Path(train.out))
     return watch.trained(trainer.model)
 

@@ -7,19 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from datasets import Dataset
 from peft import AutoPeftModelForCausalLM, LoraConfig
+from peft.tuners.lora import LoraLayer
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import set_seed
 
 from agents.student import student_prompt
+from agents.training import DIVERGED
 from loop.crew import Report
 from loop.errors import StageError
-from loop.jobs import ConvergeJob, PairJob, Trained, TrainJob
+from loop.jobs import ConvergeJob, Diverged, PairJob, Trained, TrainJob
 
 ONE_THREAD = 1_000_000
 """Parameters below which one thread trains faster than two: 15,300 tokens/s against 11,000 for the tiny student, its
 matrices are too small to share (two cores with other work on them)."""
+
+LAYER_PARTS = (".mlp", ".self_attn", ".attn", ".attention")
+"""How the parts of a layer are called whose outputs go into the residual stream."""
 
 
 def load_trainable(job: TrainJob) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -85,40 +92,52 @@ def adapter_of(job: TrainJob, model: Any) -> LoraConfig | None:
     )
 
 
+def add_dropout(model: Any, share: float) -> None:
+    """Drop so much of what adapters take in; of a model without, of what each layer's parts give out.
+
+    By hooks and in the modules alone: the configuration, and so the saved student, stays as it was.
+
+    Raises: StageError when the model has no parts of a known name.
+    """
+    adapters = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    for adapter in adapters:
+        for name in adapter.lora_dropout:
+            adapter.lora_dropout[name] = torch.nn.Dropout(share)
+    parts = [] if adapters else [m for name, m in model.named_modules() if name.endswith(LAYER_PARTS)]
+    for part in parts:
+        part.register_forward_hook(lambda module, _, given: _dropped(given, share, module.training))
+    if not adapters and not parts:
+        raise StageError(f"dropout: {type(model).__name__} has no parts named {LAYER_PARTS}; leave dropout out")
+
+
+def _dropped(given: Any, share: float, training: bool) -> Any:
+    if isinstance(given, tuple):
+        return (_dropped(given[0], share, training), *given[1:])
+    return torch.nn.functional.dropout(given, share, training)
+
+
 def save(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write the student so that transformers or PEFT load it as it is."""
+    """Write the student so that transformers or PEFT load it as it is: by the first process, where there are several.
+
+    Raises: Diverged when what was written holds a weight that is no number.
+    """
+    if dist.is_initialized() and dist.get_rank():
+        return
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    check_finite(folder)
 
 
-def settings_of(job: TrainJob, max_steps: int) -> dict[str, Any]:
-    """What all of TRL's trainers are told: the learning rate warms up, stays, and falls linearly to nothing."""
-    on_gpu = torch.cuda.is_available()
-    settings = job.settings
-    warmup = round(settings.warmup * max_steps)
-    falling = max(1, round(settings.decay * (max_steps - warmup)))
-    return {
-        "output_dir": str(Path(job.out).with_name(".trainer")),
-        "max_steps": max_steps,
-        "per_device_train_batch_size": settings.rows_per_step,
-        "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": "warmup_stable_decay",
-        "lr_scheduler_kwargs": {"num_decay_steps": falling, "decay_type": "linear"},
-        "warmup_steps": warmup,
-        "weight_decay": settings.weight_decay,
-        "adam_beta2": settings.adam_beta2,
-        "bf16": on_gpu,
-        "use_cpu": not on_gpu,
-        "gradient_checkpointing": False,
-        "dataloader_pin_memory": on_gpu,
-        "include_num_input_tokens_seen": "non_padding",
-        "logging_steps": 10,
-        "logging_nan_inf_filter": False,  # with the filter a diverged run reports a clean curve (TRL issue 6702)
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "seed": job.seed,
-    }
+def check_finite(folder: Path) -> None:
+    """Read the weights of a checkpoint back, tensor by tensor.
+
+    Raises: Diverged, naming the first tensor that holds a weight that is no number.
+    """
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 (it is no dict)
+                if not torch.isfinite(file.get_tensor(name)).all():
+                    raise Diverged(f"{DIVERGED}: {name} holds a weight that is no number; lower the learning rate")
 
 
 def adopt(job: ConvergeJob, report: Report) -> Trained:

@@ -363,6 +363,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"mixture": {"rehearse": [{"skill": SKILL, "level": 1, "share": 1.0}] * 2}}, "stands 2 times"),
     ({"training": {"start": "base"}}, "the objective fixes it; write best"),
     ({"training": {"epochs": 4.1}}, "write at most 4"),
+    ({"training": {"epochs": 1.9, "hold_out": 0.1}}, "write 2 epochs or more"),
 ]
 """Plans of the right form that choose what is not offered, and what is said of them."""
 

@@ -17,6 +17,7 @@ from agents.choices import check_plan
 from agents.replies import Diagnosis, FailureMode, Plan
 from agents.rules import TILT, Rules
 from agents.standings import bound, greedy_gap, standings
+from agents.training import DIVERGED
 from agents.uniform import SAMPLES_EACH, Uniform, spread
 
 SEEDS = range(4)
@@ -459,3 +460,13 @@ def test_quotes_are_short_and_clean():
 def test_nothing_wrong_is_an_empty_diagnosis():
     assert Rules().diagnose([]) == Diagnosis(attempts=0, wrong=0)
     assert Rules().diagnose([attempt(1, correct=True)]).modes == ()
+
+
+@pytest.mark.parametrize("planner", [Rules(), Uniform()])
+def test_the_rate_is_halved_for_each_round_whose_training_diverged(planner):
+    rates = []
+    rounds = [start(0.5, 0.5)]
+    for number, reason in enumerate(("the process died", f"round 2: {DIVERGED}: the loss is nan", DIVERGED), 1):
+        rounds.append(RoundBrief(round=number, status="failed", reason=reason))
+        rates.append(planner.plan(brief(*rounds)).training.learning_rate_scale)
+    assert rates == [1.0, 0.5, 0.25]

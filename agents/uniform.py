@@ -88,8 +88,8 @@ def training_of(brief: PlanBrief, epochs: float) -> TrainingChoice:
 
     Where it is reinforcement, one pass over so many problems that twice as many answers are trained on as samples
     were drawn to find them; fewer where the tokens left are few. To be distilled the student has the first teacher
-    whose distribution can be learnt; a chain has four times the passes, since it begins from nothing. The rate is half
-    as high for each training that diverged.
+    whose distribution can be learnt; a chain has four times the passes, since it begins from nothing. The rate is
+    half as high for each training that diverged.
     """
     start: Literal["base", "best"] = "base" if brief.start == "base" else "best"
     method = METHODS[brief.methods[0]]

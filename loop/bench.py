@@ -17,22 +17,21 @@ from loop.crew import NO_LIMITS, Crew, Report, Work
 from loop.errors import StageError
 from loop.extracts import Extracts
 from loop.files import RowFile, read_rows
-from loop.jobs import Diverged, DrawJob, Drawn, RanksJob, Trained
+from loop.jobs import Diverged, DrawJob, Drawn, RanksJob
 from loop.judging import Judge
 from loop.memory import within_memory
 from loop.objective import Demonstration
-from loop.presets import Architecture, TrainSettings
+from loop.presets import Student
 from loop.quality import Embedded, EmbedJob
-from loop.records import Checkpoint, Problem, Record, Sample, Spent, seed_for
+from loop.records import Checkpoint, Problem, Sample, Spent, seed_for
 from loop.room import Room, Stage
 from loop.seats import Draw, Seat, cost_of
 from loop.tasks import Tasks
+from loop.trained import Trained
 from loop.training_log import lost_tokens
 
 EMBED = "loop.embedding:embed"
 """Needs torch, and so a child of its own, whatever the student is."""
-
-
 TRAINERS = {
     "adopt": "student", "converge": "convergence", "distill": "chain", "dpo": "dpo", "grpo": "grpo",
     "reward": "reward", "sft": "sft",
@@ -42,17 +41,6 @@ BEFORE_THE_LOOP = ("adopt", "converge")
 RANKS = "loop.training.ranks:train"
 SHARED = ("sft",)
 """What several GPUs of a machine do together; the rest is done by one."""
-
-
-class Student(Record):
-    """The model being improved, and how it is run and trained."""
-
-    name: str
-    engine: str
-    weights: str
-    settings: TrainSettings
-    architecture: Architecture | None
-    max_new_tokens: int
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agents.purse import FREE
-from loop.bench import Student
 from loop.check_cast import cast_lines
 from loop.contamination import Exams, exams_of
 from loop.documents import find_documents
@@ -19,6 +18,7 @@ from loop.judging import Judge
 from loop.ledger import Ledger
 from loop.needs import ROUNDS, Cost, estimate, require
 from loop.objective import Demonstration, Objective, read_demonstrations, read_objective
+from loop.presets import Student
 from loop.run import describe_student, run_folder
 from loop.tasks import Tasks
 from loop.verifiers import extract_answer

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from agents.choices import VOTES
 from agents.orchestrator import MOST_REQUESTS
 from agents.purse import FREE
-from loop.bench import Student
 from loop.cast import Player
 from loop.extracts import MOST
 from loop.objective import Demonstration, Objective
+from loop.presets import Student
 from loop.rubric import default_rubric, read_rubric
 
 BYTES_A_TOKEN = 2.0

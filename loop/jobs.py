@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from loop.errors import StageError
 from loop.judging import Judge
 from loop.presets import Architecture, TrainSettings
 from loop.records import Problem, Record, digest
-from loop.reinforcement import Reinforcement
+from loop.trained import Trained
 
 TRAINING = "training.json"
 """How a checkpoint came to be, inside its folder: a Trained."""
@@ -237,44 +236,3 @@ class DistillJob:
     """Folder or id of the model that teaches; "" is the chain."""
     teacher_name: str = ""
     on_policy: bool = False
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What training came to."""
-
-    parameters: int
-    steps: int
-    tokens: int
-    """Non-padding tokens trained on."""
-    loss: float | None
-    engine_seconds: float
-    sampled_tokens: int = 0
-    """Tokens of prompts and completions that the student drew meanwhile."""
-    looks: tuple[dict[str, float], ...] = ()
-    """Step, loss and tokens at each look at held-out rows; in round 0 also the accuracy."""
-    held_out: int = 0
-    """Rows that were looked at and not trained on."""
-    kept: int | None = None
-    """Of these looks, the step of the one whose weights were kept."""
-    stopped: str = ""
-    """The limit that ended training early, or ""."""
-    read_flops: float = 0.0
-    """Of forward passes that nothing is learnt through: a teacher's, a reference's, and those of measuring."""
-    reinforced: Reinforcement | None = None
-    """What the answers were worth, where it was trained by reward."""
-    distilled: dict[str, Any] | None = None
-    """Of distillation: a Distilled of loop/links.py."""
-
-    rows_at_once: int = 0
-    """As in the job that was done in the end; 0 where memory held all rows of a step."""
-    recompute: bool = False
-    note: str = ""
-    """What a person should know of how it went: that it went on from a step, say."""
-
-    @property
-    def matched(self) -> int:
-        """Tokens whose training alone costs as many FLOPs (6 for each parameter), rounded up: what is sampled costs 2
-        for each parameter, what is only read its own.
-        """
-        return self.tokens + math.ceil((2.0 * self.sampled_tokens + self.read_flops / self.parameters) / 6.0)

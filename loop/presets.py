@@ -48,6 +48,17 @@ class TrainSettings(Record):
     lora_alpha: int = 32
 
 
+class Student(Record):
+    """The model being improved, and how it is run and trained."""
+
+    name: str
+    engine: str
+    weights: str
+    settings: TrainSettings
+    architecture: Architecture | None
+    max_new_tokens: int
+
+
 class StudentPreset(Record):
     """A scratch student by its preset."""
 

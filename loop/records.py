@@ -196,9 +196,8 @@ class Verdict(Record):
     p: float
     keep: bool
     level: float = 0.05
-    """What p had to be below: see loop/decide.py."""
     reads: int = 0
-    """Readings of dev up to this one; 0 where they did not count."""
+    """What p had to be below (loop/decide.py); readings of dev up to this one, 0 where they did not count."""
     floor: float = 0.0
     """Problems that better − worse had to exceed: the noise floor."""
 
@@ -228,13 +227,12 @@ class Checkpoint(Record):
     tokens: int = 0
     """Non-padding tokens trained on, epochs and copies counted."""
     matched: int = 0
-    """Tokens that cost as many FLOPs to train on as all that its training took: see `loop.jobs.Trained.matched`."""
+    """Tokens that cost as many FLOPs to train on as all that its training took: see `Trained.matched`."""
     loss: float | None = None
     reinforced: Reinforcement | None = None
     held_out: int = 0
-    """Rows that were not trained on but looked at, to stop early."""
     kept: int | None = None
-    """The step of the look whose weights these are; None where they are the last step's."""
+    """Rows only looked at; and the step of the look whose weights these are, None the last."""
     note: str = ""
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from agents.rules import Rules
 from agents.uniform import Uniform
 from agents.verdicts import Rubric
-from loop.bench import Bench, Student
+from loop.bench import Bench
 from loop.budget import Meter
 from loop.contamination import exams_of
 from loop.crew import Crew
@@ -28,7 +28,7 @@ from loop.judging import Judge
 from loop.ledger import Ledger
 from loop.needs import resolve_engine, student_player
 from loop.objective import Demonstration, Objective, read_demonstrations
-from loop.presets import FULL, LORA, read_preset
+from loop.presets import FULL, LORA, Student, read_preset
 from loop.records import digest, seed_for
 from loop.room import Room, Screen, verify_files
 from loop.rubric import default_rubric, read_rubric

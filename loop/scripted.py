@@ -29,13 +29,13 @@ from loop.jobs import (
     PreferenceJob,
     Rewarded,
     RewardJob,
-    Trained,
     TrainJob,
 )
 from loop.links import Distilled, Link, Links
 from loop.quality import Embedded, EmbedJob
 from loop.records import digest
 from loop.reinforcement import Count
+from loop.trained import Trained
 from loop.verifiers import check_equations
 
 PARAMETERS = 1

@@ -13,11 +13,12 @@ from agents.training import SFT, TrainingChoice
 from loop.bench import Bench
 from loop.crew import NO_LIMITS
 from loop.files import as_json
-from loop.jobs import TRAINING, ConvergeJob, Trained, TrainJob
+from loop.jobs import TRAINING, ConvergeJob, TrainJob
 from loop.lessons import Lessons, job_of
 from loop.presets import TrainSettings
 from loop.records import Checkpoint, digest
 from loop.room import CHECKPOINT, Room
+from loop.trained import Trained
 
 Rows = tuple[tuple[str, str, int], ...]
 """Prompt, response and copies."""

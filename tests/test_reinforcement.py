@@ -23,9 +23,9 @@ from agents.strategies import Allotment, RejectionSampling
 from agents.training import GRPO, SFT
 from loop.contamination import Exams
 from loop.drill import choose_drills
-from loop.jobs import Trained
 from loop.records import Critique, Problem, Sample
 from loop.report import render_report
+from loop.trained import Trained
 
 DRILL = {"method": "grpo", "problems": 150, "group": 4, "problems_per_step": 3, "iterations": 2}
 

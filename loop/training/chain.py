@@ -15,9 +15,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import set_seed
 
 from loop.crew import Report
-from loop.jobs import DistillJob, Trained, TrainJob
+from loop.jobs import DistillJob, TrainJob
 from loop.links import FIRST_LEFT_OUT, Distilled, Link, Links
 from loop.records import seed_for
+from loop.trained import Trained
 from loop.training.distillation import Distiller, Ensemble, fresh, load_teacher
 from loop.training.held_out import accuracy, losses
 from loop.training.on_policy import on_policy_trainer

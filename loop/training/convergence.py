@@ -17,7 +17,8 @@ from trl import SFTTrainer
 from agents.engines import Request, SamplingJob
 from agents.engines.transformers import TransformersEngine
 from loop.crew import Report
-from loop.jobs import ConvergeJob, Trained, TrainJob
+from loop.jobs import ConvergeJob, TrainJob
+from loop.trained import Trained
 from loop.training.looks import Looks
 from loop.training.sft import arguments
 from loop.training.student import adapter_of, load_trainable, save, tokenised

@@ -15,7 +15,8 @@ from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from loop.crew import Report
-from loop.jobs import PreferenceJob, Trained
+from loop.jobs import PreferenceJob
+from loop.trained import Trained
 from loop.training.arguments import common
 from loop.training.student import adapter_of, load_trainable, save, tokenised_pairs
 from loop.training.watch import Watch

@@ -19,8 +19,9 @@ from agents.engines import Completion
 from agents.student import student_prompt
 from loop.crew import Report
 from loop.grading import Grader
-from loop.jobs import STEPS, Diverged, DrillJob, Trained
+from loop.jobs import STEPS, Diverged, DrillJob
 from loop.reinforcement import Count
+from loop.trained import Trained
 from loop.training.student import adapter_of, load_trainable, save
 from loop.training.watch import Watch
 

@@ -14,8 +14,9 @@ import torch
 from transformers import PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
 
 from loop.crew import Report
-from loop.jobs import Trained, TrainJob
+from loop.jobs import TrainJob
 from loop.records import digest
+from loop.trained import Trained
 from loop.training.student import tokenised
 from loop.training.watch import Watch
 

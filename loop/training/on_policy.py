@@ -16,9 +16,9 @@ from loop.training.student import adapter_of
 
 TAKEN = (
     "output_dir", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
-    "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "adam_beta2", "bf16", "use_cpu", "gradient_checkpointing",
-    "dataloader_pin_memory", "logging_steps", "logging_nan_inf_filter", "save_strategy", "report_to", "disable_tqdm",
-    "seed",
+    "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "adam_beta2", "bf16", "use_cpu",
+    "gradient_checkpointing", "dataloader_pin_memory", "logging_steps", "logging_nan_inf_filter",
+    "save_strategy", "report_to", "disable_tqdm", "seed",
 )  # fmt: skip
 """What it has in common with supervised training."""
 

@@ -21,7 +21,8 @@ from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import suppress_seqcls_warning
 
 from loop.crew import Report
-from loop.jobs import PairJob, Rewarded, RewardJob, Trained, TrainJob
+from loop.jobs import PairJob, Rewarded, RewardJob, TrainJob
+from loop.trained import Trained
 from loop.training.arguments import common
 from loop.training.student import ONE_THREAD, save, tokenised, tokenised_pairs
 from loop.training.watch import Watch

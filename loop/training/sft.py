@@ -13,7 +13,8 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
 from loop.crew import Report
-from loop.jobs import Trained, TrainJob
+from loop.jobs import TrainJob
+from loop.trained import Trained
 from loop.training.arguments import common, processes
 from loop.training.looks import Looks, hold_out
 from loop.training.student import adapter_of, add_dropout, load_trainable, save, tokenised

@@ -19,7 +19,8 @@ from agents.student import student_prompt
 from agents.training import DIVERGED
 from loop.crew import Report
 from loop.errors import StageError
-from loop.jobs import ConvergeJob, Diverged, PairJob, Trained, TrainJob
+from loop.jobs import ConvergeJob, Diverged, PairJob, TrainJob
+from loop.trained import Trained
 
 ONE_THREAD = 1_000_000
 """Parameters below which one thread trains faster than two: 15,300 tokens/s against 11,000 for the tiny student, its

@@ -19,7 +19,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from agents.training import DIVERGED
 from loop.crew import Report
-from loop.jobs import Diverged, Trained, TrainJob
+from loop.jobs import Diverged, TrainJob
+from loop.trained import Trained
 from loop.training.steps import KeptSteps
 
 RISE, FLOOR, IN_A_ROW = 8.0, 0.2, 5

@@ -13,9 +13,10 @@ import pytest
 from examples.chain_sum.make_demonstrations import demonstrations
 from loop.crew import Crew, Limits
 from loop.errors import StageError
-from loop.jobs import DistillJob, Trained, TrainJob
+from loop.jobs import DistillJob, TrainJob
 from loop.links import Distilled, Links, in_words
 from loop.presets import Architecture, TrainSettings
+from loop.trained import Trained
 from loop.vocabulary import is_same_tokenizer
 from loop.weak_to_strong import NO_GAP, gap_recovered, recovered
 

@@ -16,13 +16,14 @@ from agents.engines import Request, SamplingJob
 from agents.training import GRPO
 from loop.crew import Crew, Limits, Report
 from loop.errors import StageError
-from loop.jobs import ConvergeJob, DrillJob, Trained, TrainJob
+from loop.jobs import ConvergeJob, DrillJob, TrainJob
 from loop.judging import Judge
 from loop.needs import find_gpu
 from loop.objective import Demonstration, read_objective
 from loop.presets import Architecture, TrainSettings
 from loop.records import Problem, Sample
 from loop.tasks import Tasks
+from loop.trained import Trained
 
 SHAPE = Architecture(hidden=64, layers=2, heads=2, kv_heads=1, head_size=32, mlp=128, positions=128)
 SETTINGS = TrainSettings(learning_rate=4e-3, rows_per_step=32, warmup=0.1)

@@ -17,11 +17,12 @@ from loop.contamination import Exams
 from loop.crew import Crew, Limits
 from loop.errors import StageError
 from loop.gold import corrupted
-from loop.jobs import ConvergeJob, PairJob, PreferenceJob, Rewarded, RewardJob, Trained, TrainJob
+from loop.jobs import ConvergeJob, PairJob, PreferenceJob, Rewarded, RewardJob, TrainJob
 from loop.pairing import pair_up
 from loop.presets import Architecture, TrainSettings
 from loop.reward import RATE
 from loop.statistics import mcnemar
+from loop.trained import Trained
 from loop.tried import Tried
 from loop.verifiers import check_equations, extract_answer
 

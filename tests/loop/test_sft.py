@@ -15,11 +15,12 @@ from test_training import a_job, logged
 
 from agents.engines import Request, SamplingJob
 from agents.training import SFT
-from loop.jobs import Trained, TrainJob
+from loop.jobs import TrainJob
 from loop.presets import TrainSettings
 from loop.records import Score
 from loop.statistics import wilson
 from loop.train import settings_of
+from loop.trained import Trained
 from loop.verifiers import extract_answer
 
 

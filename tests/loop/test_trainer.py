@@ -13,8 +13,9 @@ import pytest
 from agents.engines import EngineError, Request, SamplingJob
 from examples.chain_sum.make_demonstrations import demonstrations
 from loop.crew import Crew, Limits
-from loop.jobs import ConvergeJob, Diverged, Trained, TrainJob
+from loop.jobs import ConvergeJob, Diverged, TrainJob
 from loop.presets import Architecture, TrainSettings
+from loop.trained import Trained
 
 SHAPE = Architecture(hidden=64, layers=2, heads=2, kv_heads=1, head_size=32, mlp=128, positions=256)
 SETTINGS = TrainSettings(learning_rate=3e-3, rows_per_step=16, warmup=0.1)

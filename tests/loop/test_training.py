@@ -15,8 +15,9 @@ from test_trainer import ROWS, SETTINGS, SHAPE, quiet
 
 from loop.crew import Crew, Report
 from loop.errors import StageError
-from loop.jobs import STEPS, ConvergeJob, Diverged, RanksJob, Trained, TrainJob
+from loop.jobs import STEPS, ConvergeJob, Diverged, RanksJob, TrainJob
 from loop.memory import within_memory
+from loop.trained import Trained
 from loop.training_log import lost_tokens
 
 SFT = "loop.training.sft:sft"

@@ -24,7 +24,9 @@ class Hasty:
         self.told: list[str] = []
 
     def __call__(self, prompt: str, body: dict[str, Any], sample: int) -> str:
-        said = body["messages"][-1]["content"]
+        said = body["messages"][1]["content"]
+        if "# Groups" in said:
+            return "no names"
         self.told.append(said)
         training = {"epochs": 2.0} if DIVERGED in said else {"epochs": 2.0, "learning_rate_scale": 10}
         plan = {"hypothesis": "As fast as it goes.", "strategies": STRATEGIES, "training": training}

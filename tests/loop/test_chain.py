@@ -17,6 +17,7 @@ from loop.jobs import DistillJob, TrainJob
 from loop.links import Distilled, Links, in_words
 from loop.presets import Architecture, TrainSettings
 from loop.trained import Trained
+from loop.training_log import lost_tokens
 from loop.vocabulary import is_same_tokenizer
 from loop.weak_to_strong import NO_GAP, gap_recovered, recovered
 
@@ -205,11 +206,13 @@ def test_a_chain_is_trained_measured_and_gone_on_with_after_a_kill(crew: Crew, b
     short = replace(cut, train=replace(cut.train, limits=Limits(tokens=rows + 10)))
     assert distill(crew, short).stopped == "tokens", "within the second link"
     assert Links(cut).find(1) and not Links(cut).find(2)
+    died = lost_tokens(tmp_path / "cut" / "log")
     resumed = distill(crew, cut)
-    assert resumed.resumed_tokens == rows and resumed.tokens == whole.tokens
+    assert died == (0, 0) and resumed.tokens == whole.tokens
+    assert 0 < lost_tokens(tmp_path / "cut" / "log")[0] < rows, "the second link was begun anew, the first was not"
     assert weights(tmp_path / "cut" / "out") == weights(tmp_path / "whole" / "out")
-    log = [json.loads(line)["tokens"] for line in (tmp_path / "whole" / "log").read_text().splitlines()]
-    assert log == sorted(log) and log[-1] == whole.tokens
+    log = [json.loads(line) for line in (tmp_path / "whole" / "log").read_text().splitlines()]
+    assert len({line["begins"] for line in log if "begins" in line}) == 3, "each link is a training of its own"
     assert Links(replace(cut, alpha=0.7)).find(1) is None, "links of other settings are not reused"
 
 

@@ -106,11 +106,11 @@ def test_round_zero_goes_on_too_with_its_looks(crew: Crew, tmp_path: Path) -> No
 def test_tokens_behind_the_last_kept_step_are_lost_and_those_before_it_counted_once(tmp_path: Path) -> None:
     """Of a job's two trainings, the first died twice: at 300 tokens, kept at 200; then anew, at 100."""
     log = tmp_path / "log.jsonl"
-    assert lost_tokens(log) == 0
+    assert lost_tokens(log) == (0, 0)
     rows = [("a", 0), ("", 100), ("", 300), ("a", 200), ("", 250), ("a", 0), ("", 100), ("a", 0), ("", 400), ("b", 0)]
     lines = [{"tokens": tokens} | ({"begins": name} if name else {}) for name, tokens in rows]
     log.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"tokens": 5')
-    assert lost_tokens(log) == 100 + 250 + 100
+    assert lost_tokens(log) == (100 + 250 + 100, 0)
 
 
 def test_a_damaged_or_foreign_step_is_not_gone_on_from(crew: Crew, student: Path, tmp_path: Path) -> None:

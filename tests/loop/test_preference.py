@@ -112,7 +112,9 @@ def order(student: Path, out: Path, pairs: Sequence[tuple[str, str, str]], **cha
 
 
 def log_of(job: PreferenceJob) -> list[dict[str, float]]:
-    return [json.loads(line) for line in Path(job.train.log).read_text(encoding="utf-8").splitlines()]
+    """Its lines with a loss; the first of a launch has none."""
+    lines = map(json.loads, Path(job.train.log).read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if "loss" in line]
 
 
 A_FEW = [(prompt, response, response[:-1] + "0") for prompt, response in DEMONSTRATIONS[:64] if response[-1] != "0"]

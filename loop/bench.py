@@ -195,7 +195,7 @@ class Bench:
             return self.do(RANKS, RanksJob(trainer, job, shared=job if work in SHARED else None), room, stage)
 
         try:
-            done = within_memory(do, job, lambda words: room.tell("training", words))
+            done = within_memory(do, job, lambda words: room.tell("training", f"{room.name}: {words}"))
         except Diverged as error:
             if error.trained is not None:
                 self.count_training(room, stage, error.trained, lost_tokens(self.training_log(room)))
@@ -203,7 +203,7 @@ class Bench:
         trained: Trained = done.result
         self.count_training(room, stage, trained, lost_tokens(self.training_log(room)), done.peak_bytes)
         if trained.note:
-            room.tell("training", trained.note)
+            room.tell("training", f"{room.name}: {trained.note}")
         if trained.stopped and work not in BEFORE_THE_LOOP:
             raise BudgetSpent(trained.stopped)
         return trained

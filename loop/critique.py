@@ -96,8 +96,7 @@ def calibrate_critics(samples: Sequence[Sample], room: Room, bench: Bench) -> li
                     break
         if not found[-1].believed:
             words = f"{seat.name} is not believed as a critic in round {room.name}: {found[-1].reason}"
-            room.ledger.event("critic", words)
-            room.screen.note(words)
+            room.tell("critic", words)
     return found
 
 

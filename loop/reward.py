@@ -101,7 +101,6 @@ def _judge(critic: Checkpoint, samples: Sequence[Sample], room: Room, bench: Ben
     gauged = calibrate(outcomes, bench.bar).model_copy(update={"seat": NAME, "critic": NAME})
     if not gauged.believed:
         words = f"the reward model is not believed as a critic in round {room.name}: {gauged.reason}"
-        room.ledger.event("critic", words)
-        room.screen.note(words)
+        room.tell("critic", words)
     rewards = zip(passed, read.rewards[len(trials) :], strict=True)
     return Judgement(calibration=gauged, rewards={sample.id: reward for sample, reward in rewards})

@@ -198,9 +198,9 @@ class Room:
         self.ledger.spend(self.name, stage.name, spent, engine_seconds, peak_bytes)
 
     def tell(self, kind: str, words: str) -> None:
-        """Say what a person should know of the room, and keep it in the ledger."""
-        self.ledger.event(kind, f"{self.name}: {words}")
-        self.screen.note(f"{self.name}: {words}")
+        """Say what a person should know, and keep it in the ledger."""
+        self.ledger.event(kind, words)
+        self.screen.note(words)
 
     def new_checkpoint(self) -> Path:
         """An empty folder for a student to be written into; it counts only once published."""

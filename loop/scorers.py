@@ -44,8 +44,7 @@ def fit_scorers(
     for scorer in scorers:
         words = f"round {room.name}: the {scorer.name} scorer of documents is not believed: {scorer.reason}"
         if not scorer.believed and words not in known:
-            room.ledger.event("quality", words)
-            room.screen.note(words)
+            room.tell("quality", words)
     return scorers
 
 

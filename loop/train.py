@@ -76,8 +76,7 @@ def make_student(room: Room, bench: Bench, **pace: int) -> Checkpoint:
     student = _publish(room, out, trained)
     if trained.stopped:
         words = "round 0 was cut short by the minutes of the budget: its student is not converged"
-        room.ledger.event("not converged", words)
-        room.screen.note(words)
+        room.tell("not converged", words)
     elif not shelf.exists():
         keep = shelf.with_name(f".{shelf.name}.{os.getpid()}")
         shutil.copytree(bench.run / student.path, keep)

@@ -10,6 +10,8 @@ import hypothesis
 import pytest
 from launches import Launcher
 
+from loop.crew import Crew
+
 hypothesis.settings.register_profile("no clock", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("no clock")
 
@@ -28,3 +30,11 @@ def swift_path() -> Iterator[Path]:
     place = memory if memory.is_dir() and shutil.disk_usage(memory).free > 2**25 else None
     with tempfile.TemporaryDirectory(prefix="loop-", dir=place) as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
+    """Who runs work in children, with torch and what trains already imported."""
+    crew = Crew(tmp_path_factory.mktemp("logs"), lambda: None)
+    crew.warm()
+    yield crew

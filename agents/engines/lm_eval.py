@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.engines import EngineError
+from agents.engines.apart import missing_from
 from agents.engines.guard import Guarded
 
 MEND = "pip install 'loop-train[harness]', or name a Python that has lm_eval in LOOP_HARNESS_PYTHON"
@@ -75,13 +75,7 @@ def harness_python() -> str:
 
 def missing_lm_eval() -> str:
     """Why there is no lm_eval to be had, in one line with the mend; "" where there is."""
-    code = "import importlib.util as u, sys; sys.exit(u.find_spec('lm_eval') is None)"
-    try:
-        asked = [harness_python(), "-P", "-c", code]
-        found = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"lm-eval: {harness_python()} cannot be run ({error}); {MEND}"
-    return "" if found.returncode == 0 else f"lm-eval: not installed for {harness_python()}; {MEND}"
+    return missing_from(harness_python(), "lm_eval", "lm-eval", MEND)
 
 
 def run_lm_eval(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.engines import EngineError
+from agents.engines.apart import missing_from
 
 MEND = "pip install 'loop-train[vllm]', or name a Python that has vllm in LOOP_VLLM_PYTHON"
 ADAPTER = "adapter_config.json"
@@ -27,13 +27,7 @@ def vllm_python() -> str:
 
 def missing_vllm() -> str:
     """Why there is no vllm to be had, in one line with the mend; "" where there is."""
-    code = "import importlib.util as u, sys; sys.exit(u.find_spec('vllm') is None)"
-    try:
-        asked = [vllm_python(), "-P", "-c", code]
-        found = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"vllm: {vllm_python()} cannot be run ({error}); {MEND}"
-    return "" if found.returncode == 0 else f"vllm: not installed for {vllm_python()}; {MEND}"
+    return missing_from(vllm_python(), "vllm", "vllm", MEND)
 
 
 def on_gpu() -> bool:

@@ -14,15 +14,12 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl import SFTTrainer
 
-from agents.engines import Request, SamplingJob
-from agents.engines.transformers import TransformersEngine
 from loop.crew import Report
 from loop.jobs import ConvergeJob, TrainJob
 from loop.trained import Trained
-from loop.training.looks import Looks
+from loop.training.looks import Looks, greedy_accuracy
 from loop.training.sft import arguments
 from loop.training.student import adapter_of, load_trainable, save, tokenised
-from loop.verifiers import extract_answer
 
 
 def converge(job: ConvergeJob, report: Report) -> Trained:
@@ -69,7 +66,6 @@ class _Convergence(Looks):
         steps = job.cycle * job.max_cycles
         super().__init__(train_job, steps, report, tokenizer, rows, job.cycle, job.patience, whole=job)
         self._converge = job
-        self._engine = TransformersEngine()
 
     def scale(self, step: int) -> float:
         """The learning rate at a step, as a share of the highest: warm up, stay, fall, and again."""
@@ -94,23 +90,11 @@ class _Convergence(Looks):
 
     def _accuracy(self, model: Any) -> float:
         """Share of the held-out prompts whose greedy answer is the demonstration's."""
-        held_out = self._converge.held_out
-        job = SamplingJob(
-            model="",
-            requests=tuple(Request(f"{i:x}", prompt) for i, (prompt, _) in enumerate(held_out)),
-            temperature=0.0,
-            max_new_tokens=self._converge.max_new_tokens,
-            seed=0,
-        )
-        right = 0
-        before = self._engine.engine_seconds
-        for batch in self._engine.complete_with(model, self._tokenizer, job):
-            for row in batch:
-                wanted = extract_answer(held_out[int(row.key, 16)][1], self._converge.answer)
-                right += wanted is not None and extract_answer(row.text, self._converge.answer) == wanted
-                self.sampled_tokens += row.prompt_tokens + row.completion_tokens
-        self.engine_seconds += self._engine.engine_seconds - before
-        return right / len(held_out)
+        job = self._converge
+        share, tokens, seconds = greedy_accuracy(model, self._tokenizer, job.held_out, job.answer, job.max_new_tokens)
+        self.sampled_tokens += tokens
+        self.engine_seconds += seconds
+        return share
 
 
 class _Cyclic(SFTTrainer):  # type: ignore[misc]

@@ -5,7 +5,6 @@ It brings torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,12 +12,10 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from agents.engines import Request, SamplingJob
-from agents.engines.transformers import TransformersEngine
 from loop.jobs import DistillJob
 from loop.training.distillation import Ensemble, ensemble_log_probs
+from loop.training.looks import greedy_accuracy, padded
 from loop.training.student import tokenised
-from loop.verifiers import extract_answer
 
 ROWS = 64
 """Of a batch."""
@@ -43,8 +40,8 @@ def losses(members: Ensemble, tokenizer: PreTrainedTokenizerBase, job: DistillJo
     rows = tokenised(tokenizer, replace(job.train, rows=tuple((p, r, 1) for p, r in job.held_out)))
     total, answered, read = torch.zeros(len(members.members) + 2, dtype=torch.float64), 0, 0
     for batch in rows.batch(ROWS):
-        inputs = _padded(batch["input_ids"], 0).to(members.device)
-        labels = _padded(batch["labels"], -100).to(members.device)[:, 1:]
+        inputs = padded(batch["input_ids"], 0).to(members.device)
+        labels = padded(batch["labels"], -100).to(members.device)[:, 1:]
         logits = torch.stack([model(input_ids=inputs, use_cache=False).logits[:, :-1] for model in members.members])
         said = [*logits, ensemble_log_probs(logits[first:]), ensemble_log_probs(logits[first:], "logit")]
         total += torch.stack([_total(one, labels) for one in said]).cpu()
@@ -58,22 +55,10 @@ def accuracy(model: Any, tokenizer: PreTrainedTokenizerBase, job: DistillJob) ->
     """Share of the held-out prompts whose greedy answer is the demonstration's; and the tokens read and written."""
     if not job.held_out:
         return None, 0
-    requests = tuple(Request(f"{i:x}", prompt) for i, (prompt, _) in enumerate(job.held_out))
-    asked = SamplingJob(model="", requests=requests, temperature=0.0, max_new_tokens=job.max_new_tokens, seed=0)
-    right = tokens = 0
-    for batch in TransformersEngine().complete_with(model.eval(), tokenizer, asked):
-        for row in batch:
-            wanted = extract_answer(job.held_out[int(row.key, 16)][1], job.answer)
-            right += wanted is not None and extract_answer(row.text, job.answer) == wanted
-            tokens += row.prompt_tokens + row.completion_tokens
-    return right / len(job.held_out), tokens
+    share, tokens, _ = greedy_accuracy(model.eval(), tokenizer, job.held_out, job.answer, job.max_new_tokens)
+    return share, tokens
 
 
 def _total(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Summed loss of logits (rows, length, vocabulary) on labels (rows, length)."""
     return functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="sum").double()
-
-
-def _padded(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([[*row, *([value] * (longest - len(row)))] for row in rows])

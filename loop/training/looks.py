@@ -13,12 +13,15 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
 
+from agents.engines import Request, SamplingJob
+from agents.engines.transformers import TransformersEngine
 from loop.crew import Report
 from loop.jobs import TrainJob
 from loop.records import digest
 from loop.trained import Trained
 from loop.training.student import tokenised
 from loop.training.watch import Watch
+from loop.verifiers import extract_answer
 
 Rows = tuple[tuple[str, str, int], ...]
 
@@ -81,7 +84,7 @@ class Looks(Watch):
         total = count = 0.0
         with torch.inference_mode():
             for batch in tokenised(self._tokenizer, replace(self._job, rows=self._rows)).batch(64):
-                inputs, labels = _padded(batch["input_ids"], 0), _padded(batch["labels"], -100)
+                inputs, labels = padded(batch["input_ids"], 0), padded(batch["labels"], -100)
                 answered = int((labels[:, 1:] != -100).sum())
                 output = model(input_ids=inputs.to(model.device), labels=labels.to(model.device))
                 total += float(output.loss) * answered
@@ -126,6 +129,27 @@ def hold_out(rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
     return tuple(row for row in rows if row[0] not in held), tuple(row for row in rows if row[0] in held)
 
 
-def _padded(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+def greedy_accuracy(
+    model: Any, tokenizer: PreTrainedTokenizerBase, held_out: Sequence[tuple[str, str]], answer: str, most_tokens: int
+) -> tuple[float, int, float]:
+    """Share of the held-out prompts whose greedy answer is the demonstration's.
+
+    Args: answer: where an answer stands; most_tokens: of a response.
+
+    Returns: the share, the tokens read and written, and the seconds that took.
+    """
+    requests = tuple(Request(f"{i:x}", prompt) for i, (prompt, _) in enumerate(held_out))
+    asked = SamplingJob(model="", requests=requests, temperature=0.0, max_new_tokens=most_tokens, seed=0)
+    engine, right, tokens = TransformersEngine(), 0, 0
+    for batch in engine.complete_with(model, tokenizer, asked):
+        for row in batch:
+            wanted = extract_answer(held_out[int(row.key, 16)][1], answer)
+            right += wanted is not None and extract_answer(row.text, answer) == wanted
+            tokens += row.prompt_tokens + row.completion_tokens
+    return right / len(held_out), tokens, engine.engine_seconds
+
+
+def padded(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+    """(rows, longest) with each row filled up with `value`."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *([value] * (longest - len(row)))] for row in rows])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,6 @@ TRIALS = 1000
 
 
 def quiet(done: float, total: float, rate: str) -> None: ...
-
-
-@pytest.fixture(scope="module")
-def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
-    crew = Crew(tmp_path_factory.mktemp("logs"), lambda: None)
-    crew.warm()
-    yield crew
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,13 +37,6 @@ PRACTICE, DEV = 900, 600
 
 
 def quiet(done: float, total: float, rate: str) -> None: ...
-
-
-@pytest.fixture(scope="module")
-def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
-    crew = Crew(tmp_path_factory.mktemp("logs"), lambda: None)
-    crew.warm()
-    yield crew
 
 
 @pytest.fixture(scope="module")

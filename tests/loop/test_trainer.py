@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,13 +22,6 @@ ROWS = tuple((str(d["prompt"]), str(d["response"])) for d in demonstrations({2: 
 
 
 def quiet(done: float, total: float, rate: str) -> None: ...
-
-
-@pytest.fixture(scope="module")
-def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
-    crew = Crew(tmp_path_factory.mktemp("logs"), lambda: None)
-    crew.warm()
-    yield crew
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import json
 import math
 import multiprocessing
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,13 +22,6 @@ from loop.training_log import lost_tokens
 
 SFT = "loop.training.sft:sft"
 CONVERGE = "loop.training.convergence:converge"
-
-
-@pytest.fixture(scope="module")
-def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
-    crew = Crew(tmp_path_factory.mktemp("logs"), lambda: None)
-    crew.warm()
-    yield crew
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,8 @@ class TrainSettings(Record):
     dropout: float = 0.0
     hold_out: float = 0.0
     """Share of the prompts that are looked at and not trained on, to stop early."""
+    bf16_on_cpu: bool = False
+    """Whether a CPU with matrix units for bfloat16 (AMX) multiplies in it, as a GPU does; weights stay float32."""
     lora_rank: int = 16
     lora_alpha: int = 32
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from loop.jobs import STEPS, TrainJob
+from loop.presets import TrainSettings
 
 
 def common(job: TrainJob, max_steps: int) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def common(job: TrainJob, max_steps: int) -> dict[str, Any]:
         "warmup_steps": warmup,
         "weight_decay": settings.weight_decay,
         "adam_beta2": settings.adam_beta2,
-        "bf16": on_gpu,
+        "bf16": in_bfloat16(settings),
         "use_cpu": not on_gpu,
         "gradient_checkpointing": job.recompute,
         "ddp_find_unused_parameters": False,
@@ -42,6 +43,11 @@ def common(job: TrainJob, max_steps: int) -> dict[str, Any]:
         "disable_tqdm": True,
         "seed": job.seed,
     }
+
+
+def in_bfloat16(settings: TrainSettings) -> bool:
+    """Whether matrices are multiplied in bfloat16; the weights, and what the optimizer keeps of them, never are."""
+    return torch.cuda.is_available() or (settings.bf16_on_cpu and bool(torch.cpu.get_capabilities().get("amx_bf16")))
 
 
 def processes() -> int:

@@ -22,6 +22,7 @@ from loop.grading import Grader
 from loop.jobs import STEPS, Diverged, DrillJob
 from loop.reinforcement import Count
 from loop.trained import Trained
+from loop.training.arguments import in_bfloat16
 from loop.training.student import adapter_of, load_trainable, save
 from loop.training.watch import Watch
 
@@ -109,7 +110,7 @@ def arguments(job: DrillJob, positions: int) -> GRPOConfig:
         warmup_steps=round(settings.warmup * steps),
         weight_decay=settings.weight_decay,
         adam_beta2=settings.adam_beta2,
-        bf16=on_gpu,
+        bf16=in_bfloat16(settings),
         use_cpu=not on_gpu,
         gradient_checkpointing=job.train.recompute,
         dataloader_pin_memory=on_gpu,

@@ -78,6 +78,24 @@ def test_an_adapter_is_trained_and_gone_on_with(crew: Crew, student: tuple[Path,
     assert weights[0] != weights[1] and first.parameters > student[1].parameters
 
 
+def test_a_cpu_that_can_multiplies_in_bfloat16_where_the_preset_says_so(
+    crew: Crew, student: tuple[Path, Trained], tmp_path: Path
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    if not torch.cpu.get_capabilities().get("amx_bf16") or torch.cuda.is_available():
+        pytest.skip("no CPU with matrix units for bfloat16, or a GPU")
+    losses, weights = {}, {}
+    for name, settings in (("usual", SETTINGS), ("half", SETTINGS.model_copy(update={"bf16_on_cpu": True}))):
+        trained: Trained = crew.run(
+            "loop.training.sft:sft", train_on(student[0], tmp_path / name, settings=settings), quiet, name
+        ).result
+        losses[name], weights[name] = trained.loss, load_file(tmp_path / name / "model.safetensors")
+    assert all(weight.dtype == torch.float32 for weight in weights["half"].values())
+    assert losses["half"] != losses["usual"] and losses["half"] == pytest.approx(losses["usual"], rel=0.05)
+
+
 def test_a_limit_ends_training_and_a_lost_loss_fails_it(
     crew: Crew, student: tuple[Path, Trained], tmp_path: Path
 ) -> None:

@@ -1,0 +1,245 @@
+"""A small student improved by the loop against one of a hundred times its size, taught by the demonstrations alone.
+
+    python -m benchmarks.small_beats_big [--folder FOLDER] [--big] [--quick]
+
+The objective is the default one. Four students sit the same sealed test:
+- 30M parameters (preset `base`), trained on the demonstrations to convergence with each of three learning rates; the
+  one that does best on dev counts. It takes an hour or two on two cores, so what it came to is kept in
+  benchmarks/results/small_beats_big.json; `--big` trains it again, and so does every change of the task.
+- 0.35M (preset `tiny`), improved by the loop: `loop run`, to the end of its rounds.
+- the same by the uniform plan, in as many rounds as it takes to spend as many tokens, and no more.
+- the same on the demonstrations alone, for as many tokens as the loop trained: the loop's control.
+What is done in FOLDER is not done again: the command can be stopped and goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.compute_matched import Lines
+from loop.evaluate import evaluate, sit_exam
+from loop.files import write_atomic
+from loop.objective import read_objective
+from loop.presets import StudentPreset, read_preset
+from loop.records import Evaluation, Problem, Score, digest
+from loop.room import ATTEMPTS, CHECKPOINT, EVALUATION
+from loop.run import Run, open_run
+from loop.statistics import paired_gain
+from loop.train import make_student
+
+HERE = Path(__file__).parent
+DEFAULT = HERE.parent / "OBJECTIVE.md"
+KEPT = HERE / "results" / "small_beats_big.json"
+COMMAND = "python -m benchmarks.small_beats_big --big"
+RATES = (3e-4, 6e-4, 1.2e-3)
+"""Around the preset's own."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the benchmark is."""
+
+    big: str = "base"
+    rounds: int = 8
+    dev: int = 500
+    test: int = 1000
+    cycle: int = 100
+    """Steps of a cycle of the big student's training: 12 passes over the demonstrations."""
+    patience: int = 3
+    max_cycles: int = 12
+
+
+QUICK = Size(big="small", rounds=1, dev=60, test=60, cycle=10, patience=1, max_cycles=1)
+"""To see that everything runs; its numbers say nothing."""
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--folder", type=Path, default=Path("runs/benchmark-small-beats-big"))
+    options.add_argument("--big", action="store_true", help="train the big student again, though its result is kept")
+    options.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="trainings at the same time")
+    options.add_argument("--quick", action="store_true", help="a smoke run of some minutes")
+    chosen = options.parse_args()
+    size = QUICK if chosen.quick else Size()
+    folder = chosen.folder.absolute() / ("quick" if chosen.quick else "full")
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // chosen.at_once)))
+    with ThreadPoolExecutor(chosen.at_once) as pool:
+        big = big_students(size, folder, chosen.big or chosen.quick, pool)
+        small = pool.submit(small_students, size, folder)
+        show(big(), small.result())
+
+
+def write_objective(folder: Path, size: Size, **changes: Any) -> Path:
+    """The default objective, but for its budget, the size of its exams and `changes`; the path of OBJECTIVE.md."""
+    _, front, prose = DEFAULT.read_text(encoding="utf-8").split("---\n", 2)
+    keys = yaml.safe_load(front)
+    keys["demonstrations"] = str(DEFAULT.parent / keys["demonstrations"])
+    keys["tasks"]["dev"]["size"], keys["tasks"]["test"]["size"] = size.dev, size.test
+    keys |= {"budget": {"rounds": size.rounds}} | changes
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "OBJECTIVE.md"
+    path.write_text(f"---\n{yaml.safe_dump(keys, sort_keys=False)}---\n{prose}", encoding="utf-8")
+    return path
+
+
+@dataclass(frozen=True)
+class Sat:
+    """How a student did."""
+
+    name: str
+    parameters: int
+    tokens: int
+    """Trained on, by all that led to it, round 0 and discarded rounds included."""
+    flops: float
+    """Spent on it, sampling included."""
+    dev: Score
+    test: Evaluation
+
+
+def big_students(size: Size, folder: Path, again: bool, pool: Executor) -> Callable[[], list[Sat]]:
+    """Begin to train the big student with each learning rate, or find what it came to; call for that."""
+    preset = read_preset(size.big)
+    runs = {rate: begin_big(size, preset, rate, folder) for rate in RATES}
+    bench = runs[RATES[0]].bench
+    exams = [problem.id for problem in (*bench.tasks.dev, *bench.tasks.test)]
+    rows = [demonstration.model_dump() for demonstration in (*bench.demonstrations, *bench.held_out)]
+    task = digest(asdict(size), preset.model_dump(), RATES, exams, rows)
+    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+    if kept.get("task") == task and not again:
+        known = [
+            Sat(**sat | {"dev": Score(**sat["dev"]), "test": Evaluation(**sat["test"])}) for sat in kept["students"]
+        ]
+        return lambda: known
+    trained = [pool.submit(train_big, run, rate, size) for rate, run in runs.items()]
+
+    def wait() -> list[Sat]:
+        found = [one.result() for one in trained]
+        told = {
+            "command": COMMAND,
+            "task": task,
+            "versions": {package: version(package) for package in ("torch", "transformers", "trl")},
+            "students": [asdict(sat) | {"dev": sat.dev.model_dump(), "test": sat.test.model_dump()} for sat in found],
+        }
+        if size != QUICK:
+            write_atomic(KEPT, json.dumps(told) + "\n")
+        return found
+
+    return wait
+
+
+def begin_big(size: Size, preset: StudentPreset, rate: float, folder: Path) -> Run:
+    """The run, of a round 0 alone, in which the big student is trained with this learning rate."""
+    place = folder / f"big-{rate:g}"
+    path = write_objective(place, size, student=f"scratch/{size.big}", control=False)
+    run = open_run(read_objective(path), place / "run", Lines(f"{size.big}, rate {rate:g}"))
+    settings = preset.training.model_copy(update={"learning_rate": rate})
+    return replace(run, bench=replace(run.bench, student=run.bench.student.model_copy(update={"settings": settings})))
+
+
+def train_big(run: Run, rate: float, size: Size) -> Sat:
+    """Train it to convergence, and have its best checkpoint sit both exams."""
+    room, bench = run.room("000"), run.bench
+    pace = {"cycle": size.cycle, "patience": size.patience, "max_cycles": size.max_cycles}
+    student = room.once(CHECKPOINT, lambda: make_student(room, bench, **pace))
+
+    def sit(exam: str, name: str, problems: Sequence[Problem]) -> Evaluation:
+        room = run.room(name)
+        attempts = room.once(ATTEMPTS, lambda: sit_exam(problems, student, room, bench))
+        return room.once(EVALUATION, lambda: evaluate(exam, attempts, student, bench.judge))
+
+    dev, test = sit("dev", "000", bench.tasks.dev), sit("test", "test/000", bench.tasks.test)
+    flops = 6.0 * student.parameters * student.tokens
+    name = f"demonstrations alone, learning rate {rate:g}, step {student.kept} of {student.steps}"
+    return Sat(name, student.parameters, student.tokens, flops, dev.score, test)
+
+
+def small_students(size: Size, folder: Path) -> list[Sat]:
+    """The small student by the loop; by the uniform plan for as many tokens; and the loop's round 0 and control."""
+    loop = play(write_objective(folder / "loop", size))
+    spent = sum(one["spent"]["tokens_sampled"] + one["spent"]["tokens_trained"] for one in loop.rounds)
+    budget = {"rounds": 4 * size.rounds, "tokens": spent}
+    told = write_objective(folder / "uniform", size, budget=budget, control=False, cast={"orchestrator": "uniform"})
+    uniform = play(told)
+    control = loop.sat("demonstrations alone, the loop's control", "control")
+    return [
+        loop.sat("demonstrations alone, round 0", "start"),
+        *([control] if control else []),
+        uniform.sat("uniform plan, as many tokens", "best"),
+        loop.sat("the loop", "best"),
+    ]
+
+
+@dataclass(frozen=True)
+class Played:
+    """A run of the loop that is finished."""
+
+    folder: Path
+    rounds: list[dict[str, Any]]
+    """As `loop status --json` has them."""
+    control: dict[str, Any] | None
+
+    def sat(self, name: str, who: str) -> Sat:
+        """How its start, control or best did on both exams, and what was spent on that."""
+        test = sorted((self.folder / "test").glob(f"*-{who}/evaluation.json"))[-1]
+        first, best = self.rounds[0]["dev"], [row["dev"] for row in self.rounds if row["kept"]][-1]
+        dev = {"start": first, "control": (self.control or {}).get("dev"), "best": best}[who]
+        rooms = {"start": "000", "control": "control/*", "best": "[0-9]*"}[who]
+        with closing(sqlite3.connect(self.folder / "run.db")) as ledger:
+            told = "SELECT coalesce(sum(tokens_trained), 0), coalesce(sum(flops), 0) FROM spent WHERE room GLOB ?"
+            tokens, flops = ledger.execute(told, (rooms,)).fetchone()
+            if who == "control":  # it goes on from round 0
+                before = ledger.execute(told, ("000",)).fetchone()
+                tokens, flops = tokens + before[0], flops + before[1]
+        made = json.loads((self.folder / "rounds/000/round.json").read_text(encoding="utf-8"))["checkpoint"]
+        dev = Score(correct=round(dev["score"] * dev["n"]), **dev)
+        return Sat(name, made["parameters"], tokens, flops, dev, Evaluation(**json.loads(test.read_text("utf-8"))))
+
+
+def play(objective: Path) -> Played:
+    """Run an objective to its end, unless that was done before."""
+    run = objective.parent / "run"
+    loop = [sys.executable, "-m", "loop.cli"]
+    with (objective.parent / "run.log").open("a", encoding="utf-8") as log:
+        subprocess.run([*loop, "run", str(objective), "--run", str(run)], check=True, stdout=log, stderr=log)
+    text = subprocess.run([*loop, "status", str(run), "--json"], check=True, capture_output=True, text=True).stdout
+    status = json.loads(text)
+    return Played(run, status["rounds"], status.get("control"))
+
+
+def show(big: list[Sat], small: list[Sat]) -> None:
+    """The students, and by how much the loop's beats the others on the sealed test."""
+    table = Table(title=f"sealed test of {big[0].test.score.n} problems")
+    for name in ("parameters", "taught by", "tokens trained", "TFLOP", "dev", "test", "95 %"):
+        table.add_column(name, justify="left" if name == "taught by" else "right")
+    for sat in (*big, *small):
+        score = sat.test.score
+        costs = f"{sat.tokens / 1e6:.2f}M", f"{sat.flops / 1e12:,.1f}"
+        scores = f"{sat.dev.score:.3f}", f"{score.score:.3f}", f"{score.low:.3f}-{score.high:.3f}"
+        table.add_row(f"{sat.parameters / 1e6:.2f}M", sat.name, *costs, *scores)
+    console = Console()
+    console.print(table)
+    best, loop = max(big, key=lambda sat: sat.dev.score), small[-1]
+    for other in (best, *small[:-1]):
+        gain, low, high = paired_gain(loop.test.solved, other.test.solved, loop.test.score.n)
+        words = f"{100 * gain:+.1f} points, {100 * low:.1f} to {100 * high:.1f}"
+        console.print(f"{loop.name} - {other.parameters / 1e6:.2f}M, {other.name}: {words}")
+
+
+if __name__ == "__main__":
+    main()

@@ -97,7 +97,7 @@ def _job(rows: Rows, room: Room, bench: Bench) -> TrainJob:
         settings=bench.student.settings,
         weights=bench.student.weights,
         seed=bench.seed_for(room.name, "train"),
-        log=str(bench.training_log(room)),
+        log=str(bench.training_log(room, CHECKPOINT)),
     )
 
 

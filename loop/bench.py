@@ -198,10 +198,10 @@ class Bench:
             done = within_memory(do, job, lambda words: room.tell("training", f"{room.name}: {words}"))
         except Diverged as error:
             if error.trained is not None:
-                self.count_training(room, stage, error.trained, lost_tokens(self.training_log(room)))
+                self.count_training(room, stage, error.trained, lost_tokens(self.training_log(room, stage)))
             raise
         trained: Trained = done.result
-        self.count_training(room, stage, trained, lost_tokens(self.training_log(room)), done.peak_bytes)
+        self.count_training(room, stage, trained, lost_tokens(self.training_log(room, stage)), done.peak_bytes)
         if trained.note:
             room.tell("training", f"{room.name}: {trained.note}")
         if trained.stopped and work not in BEFORE_THE_LOOP:
@@ -232,16 +232,16 @@ class Bench:
         room.spend(stage, spent, read.engine_seconds, done.peak_bytes)
         return read
 
-    def training_log(self, room: Room) -> Path:
+    def training_log(self, room: Room, stage: Stage[Any]) -> Path:
         """Where the trainer writes how it goes, step by step."""
-        return self.run / "logs" / f"{room.name.replace('/', '-')}-train.jsonl"
+        return self.run / "logs" / f"{room.log_name(stage)}.jsonl"
 
     def do(self, work: str, job: object, room: Room, stage: Stage[Any]) -> Work:
         """Have a child do the work for a stage; what it cost is the caller's to count."""
         report: Report = room.screen.progress
         if self.student.engine == "scripted" and work != EMBED:
             return self.crew.run_here(work, job, report)
-        return self.crew.run(work, job, report, f"{room.name.replace('/', '-')}-{stage.name.replace(' ', '-')}")
+        return self.crew.run(work, job, report, room.log_name(stage))
 
 
 def keyed(problems: Sequence[Problem]) -> dict[str, Problem]:

@@ -37,6 +37,12 @@ class StageError(LoopError):
     """Whether the same may go better when it is tried once more."""
 
 
+class NothingToLearn(StageError):
+    """A round has brought nothing that its plan's method could learn from, and would bring nothing again."""
+
+    again = False
+
+
 class OutOfMemory(StageError):
     """A child ran out of memory."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from agents.training import DPO, GRPO, Distillation, TrainingChoice
 from loop.bench import Bench
-from loop.errors import StageError
+from loop.errors import NothingToLearn
 from loop.jobs import DistillJob, DrillJob, PreferenceJob, TrainJob
 from loop.preference import Pair
 from loop.records import Checkpoint, Example, Problem
@@ -38,15 +38,16 @@ def job_of(
 ) -> TrainJob | PreferenceJob | DrillJob | DistillJob:
     """What the child of the plan's method is asked to do.
 
-    Raises: StageError when there is nothing that the method could learn from.
+    Raises: NothingToLearn when there is nothing that the method could learn from.
     """
     if isinstance(choice, DPO):
         pairs = tuple((pair.prompt, pair.chosen, pair.rejected) for pair in lessons.pairs)
         return PreferenceJob(job, pairs, choice.beta, choice.sft)
     if isinstance(choice, GRPO):
         if not lessons.problems:
-            raise StageError(
-                "no problem of the round is worth reinforcing: all that was sampled was solved each time"
+            raise NothingToLearn(
+                "no problem to reinforce: all that was sampled was solved each time, or has no answer of the tasks'"
+                " own; practise harder cells, or let the plan train by sft"
             )
         return DrillJob(
             train=job,
@@ -55,6 +56,11 @@ def job_of(
             judge=bench.judge,
             max_new_tokens=bench.student.max_new_tokens,
             vllm=bench.student.engine == "vllm",
+        )
+    if not lessons.dataset:
+        raise NothingToLearn(
+            "no row: nothing that was sampled passed, and there are no demonstrations; practise easier cells, draw"
+            " more samples, or write demonstrations"
         )
     job = replace(job, rows=lessons.rows)
     return distillation(job, choice, start, room, bench) if isinstance(choice, Distillation) else job

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from loop.bench import Bench
 from loop.calibration import Judgement, Outcome, calibrate
-from loop.files import publish_folder, verify_manifest
+from loop.files import verify_manifest
 from loop.gold import draw_trials, gold_of
 from loop.jobs import PairJob, Rewarded, RewardJob, TrainJob
 from loop.labels import labelled
@@ -70,11 +70,11 @@ def _learn(tried: Iterable[Tried], student: Checkpoint, room: Room, bench: Bench
         seed=bench.seed_for(room.name, NAME),
         epochs=EPOCHS,
         limits=bench.meter.limits((room.name, REWARD.name)),
+        log=str(bench.training_log(room, REWARD)),
     )
     job = PairJob(train, tuple((pair.prompt, pair.chosen, pair.rejected) for pair in pairs))
     trained = bench.train(room, REWARD, NAME, job)
-    manifest = publish_folder(out, room.folder / NAME)
-    path = str((room.folder / NAME).relative_to(bench.run))
+    path, manifest = room.publish_checkpoint(out, NAME)
     model = Checkpoint(
         path=path, manifest=manifest, parameters=trained.parameters, steps=trained.steps, tokens=trained.tokens,
         loss=trained.loss,

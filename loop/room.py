@@ -202,6 +202,10 @@ class Room:
         self.ledger.event(kind, words)
         self.screen.note(words)
 
+    def log_name(self, stage: Stage[Any]) -> str:
+        """How the logs of a stage are called, in the run's folder of logs."""
+        return f"{self.name.replace('/', '-')}-{stage.name.replace(' ', '-')}"
+
     def new_checkpoint(self) -> Path:
         """An empty folder for a student to be written into; it counts only once published."""
         folder = self.folder / ".checkpoint.tmp"
@@ -209,9 +213,9 @@ class Room:
         folder.mkdir(parents=True)
         return folder
 
-    def publish_checkpoint(self, temporary: Path) -> tuple[str, str]:
+    def publish_checkpoint(self, temporary: Path, name: str = CHECKPOINT.file) -> tuple[str, str]:
         """Give a finished checkpoint its name; its path in the run, and the digest of its manifest."""
-        final = self.folder / CHECKPOINT.file
+        final = self.folder / name
         manifest = publish_folder(temporary, final)
         shutil.rmtree(temporary.with_name(temporary.name + STEPS), ignore_errors=True)
         return str(final.relative_to(self.run)), manifest

@@ -29,7 +29,7 @@ def train_student(
 ) -> Checkpoint:
     """The checkpoint that comes of training on from `start` by the plan's method.
 
-    Raises: StageError when there is nothing that the method could learn from.
+    Raises: NothingToLearn when there is nothing that the method could learn from.
     """
     limits = bench.meter.limits((room.name, CHECKPOINT.name), trains=True)
     job = _from(start, choice, replace(_job((), room, bench), epochs=choice.epochs, limits=limits), bench)
@@ -97,7 +97,7 @@ def _job(rows: Rows, room: Room, bench: Bench) -> TrainJob:
         settings=bench.student.settings,
         weights=bench.student.weights,
         seed=bench.seed_for(room.name, "train"),
-        log=str(bench.training_log(room)),
+        log=str(bench.training_log(room, CHECKPOINT)),
     )
 
 

@@ -1,16 +1,19 @@
-"""A round whose training diverges: closed as failed, counted, not tried again, and the next plan sees it."""
+"""Rounds whose training diverges or has nothing to learn from: closed as failed, in one line, and not tried again."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fault_server import FaultServer
 from scripted import Scripted
 from test_agents import at, play, select
-from test_strategies import CELLS
+from test_strategies import CELLS, Cast, adds, numbers_of
 
+from agents.engines.scripted import work_out
 from agents.training import DIVERGED
 from loop.train import TRAINING
 
@@ -47,3 +50,48 @@ def test_a_round_that_diverges_fails_at_once_and_the_next_plan_sees_it(tmp_path:
     spent = dict(select(run, "SELECT room, tokens_trained FROM spent WHERE stage = 'train'"))
     assert spent["001"] > 0, "what it trained on was spent all the same"
     assert not (run / "rounds/001/checkpoint").exists() and (run / "rounds/002/checkpoint" / TRAINING).exists()
+
+
+def errs(prompt: str, sample: int) -> str:
+    return work_out(numbers_of(prompt), slip=True)
+
+
+class Trains(Cast):
+    """Plans what it is told, its training too."""
+
+    def __init__(self, method: str, solves: Callable[[str, int], str]) -> None:
+        super().__init__(STRATEGIES, solves)
+        self.method = method
+
+    def __call__(self, prompt: str, body: dict[str, Any], sample: int) -> str:
+        said = super().__call__(prompt, body, sample)
+        if body["messages"][0]["role"] != "system":
+            return said
+        plan = json.loads(said)
+        plan["plan"]["training"] = {"method": self.method}
+        return json.dumps(plan)
+
+
+@pytest.mark.parametrize(
+    ("method", "solves", "words"),
+    [
+        ("sft", errs, "no row: nothing that was sampled passed, and there are no demonstrations; "),
+        ("dpo", adds, "no pair: no problem has a right attempt and a wrong one; "),
+        ("grpo", adds, "no problem to reinforce: all that was sampled was solved each time, or "),
+    ],
+)
+def test_a_round_with_nothing_to_learn_from_fails_in_one_line(
+    method: str, solves: Callable[[str, int], str], words: str, tmp_path: Path
+) -> None:
+    with FaultServer(say=Trains(method, solves)) as server:
+        cast = {"orchestrator": at(server), "sampler": at(server)}
+        objective = Scripted(problems=200, budget="rounds: 1, usd: 5", **cast).write(tmp_path)
+        text = objective.read_text(encoding="utf-8")
+        objective.write_text(text.replace("demonstrations: demos.jsonl\n", ""), encoding="utf-8")
+        run = play(objective)
+    failed = json.loads((run / "rounds/001/round.json").read_text(encoding="utf-8"))
+    assert failed["status"] == "failed" and failed["reason"].startswith(f"round 1: {words}")
+    events = [text for kind, text in select(run, "SELECT kind, text FROM event") if kind == "failure"]
+    assert len(events) == 1 and "\n" not in failed["reason"], "the same would come of another try"
+    assert json.loads((run / "rounds/001/plan.json").read_text(encoding="utf-8"))["training"]["method"] == method
+    assert not (run / "rounds/001/checkpoint").exists() and (run / "rounds/001/samples.jsonl").exists()

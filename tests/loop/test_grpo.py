@@ -118,6 +118,7 @@ def weights(folder: Path, name: str = "model.safetensors") -> bytes:
 def test_rewards_raise_the_score_on_dev(crew: Crew, student: Path, tasks: Tasks, tmp_path: Path) -> None:
     """Issue: GRPO raises a tiny student's dev score, from a fixed seed."""
     job = drill(student, tmp_path / "out", tasks, log=str(tmp_path / "log.jsonl"))
+    assert {problem.prompt for problem in job.problems}.isdisjoint(problem.prompt for problem in tasks.dev)
     trained: Trained = crew.run("loop.training.grpo:grpo", job, quiet, "grpo").result
     n = len(tasks.dev)
     before, after = (solved(folder, tasks.dev, job.judge) / n for folder in (student, tmp_path / "out"))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from launches import Launcher
+from launches import DIED, Launcher, state
 from scripted import Scripted
 from test_crash import SMALL, check_deaths, play
 
@@ -22,6 +23,7 @@ from agents.training import DPO
 from agents.uniform import Uniform
 from loop.contamination import Exams
 from loop.errors import StageError
+from loop.jobs import STEPS
 from loop.pair import pair_attempts
 from loop.preference import Pair
 from loop.records import digest
@@ -175,3 +177,27 @@ def test_a_reward_model_judges_from_the_second_round_on_and_survives_every_death
     points = range(run.reaches("learn to judge worked out"), run.reaches("learn to judge saved") + 2)
     judging = range(run.reaches("judge by reward worked out"), run.reaches("critique saved", 2) + 1)
     check_deaths(run, launchers, [(k,) for k in (*points, *judging)])
+
+
+def test_a_reward_model_whose_training_died_is_counted_and_leaves_no_step(
+    swift_path: Path, launchers: list[Launcher]
+) -> None:
+    """What a dead launch of it left, a log and a kept step, is not taken for that of the student's training."""
+    cast = replace(SMALL, problems=60, critic="[verifier, reward]", budget="rounds: 1")
+    run = play(cast, swift_path / "reward died", launchers[0])
+    folder = run.objective.parent / "died"
+    assert launchers[0].launch(run.objective, folder, run.reaches("mix saved") + 1).code == DIED
+    begins = {"step": 0, "tokens": 0, "begins": "a"}
+    log = folder / "logs/001-learn-to-judge.jsonl"
+    log.parent.mkdir(exist_ok=True)
+    log.write_text("".join(json.dumps(line) + "\n" for line in (begins, {"tokens": 700}, begins)), encoding="utf-8")
+    steps = folder / f"rounds/001/.checkpoint.tmp{STEPS}"
+    (steps / "step-9-0").mkdir(parents=True)
+    other = shutil.copytree(folder, folder.with_name("other"))
+    saved = launchers[0].launch(run.objective, other).failpoints.index("learn to judge saved") + 1
+    assert launchers[1].launch(run.objective, folder, saved).code == DIED
+    assert not steps.exists()
+    assert launchers[0].launch(run.objective, folder).code == 0
+    found, wanted = state(folder)["spent"], run.state["spent"]
+    judge, train = (f"001/{stage}" for stage in ("learn to judge", "train"))
+    assert found[judge][1] == wanted[judge][1] + 700 and found[train] == wanted[train]

@@ -122,6 +122,7 @@ def test_preference_raises_the_score(
     job = replace(job, train=replace(job.train, settings=faster), sft=DPO().sft)
     crew.run("loop.training.dpo:dpo", job, quiet, "dpo")
     dev = problems[:DEV]
+    assert {prompt for prompt, _ in dev}.isdisjoint(prompt for prompt, _, _ in job.pairs)
     before, after = solved(student, dev), solved(tmp_path / "out", dev)
     log = log_of(job)
     assert log[-1]["margin"] > log[0]["margin"] and log[-1]["accuracy"] > 0.7

@@ -236,3 +236,5 @@ class DistillJob:
     """Folder or id of the model that teaches; "" is the chain."""
     teacher_name: str = ""
     on_policy: bool = False
+    serve_alpha: float = 1.0
+    """That of the student taught by a chain's ensemble."""

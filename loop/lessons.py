@@ -71,6 +71,7 @@ def distillation(job: TrainJob, choice: Distillation, start: Checkpoint, room: R
         fresh=is_fresh,
         links=choice.links,
         alpha=choice.alpha,
+        serve_alpha=choice.serve_alpha,
         temperature=choice.temperature,
         dropout=choice.dropout,
         serve=choice.serve,

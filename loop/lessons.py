@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 from agents.training import DPO, GRPO, Distillation, TrainingChoice
 from loop.bench import Bench
+from loop.calibration import Calibration
 from loop.errors import StageError
 from loop.jobs import DistillJob, DrillJob, PreferenceJob, TrainJob
+from loop.jury import jurors
 from loop.preference import Pair
-from loop.records import Checkpoint, Example, Problem
+from loop.records import Checkpoint, Critique, Example, Problem, Sample
 from loop.room import Room
 
 LINKS = "links"
@@ -26,6 +28,10 @@ class Lessons:
     """Right attempts against wrong ones, to be preferred."""
     problems: Sequence[Problem] = ()
     """To be reinforced on."""
+    calibrations: Sequence[Calibration] = ()
+    """Of the round's critics: those that are believed reward too."""
+    judged: Sequence[tuple[Sample, Critique]] = ()
+    """The round's samples, which need not be judged again."""
 
     @property
     def rows(self) -> tuple[tuple[str, str, int], ...]:
@@ -48,6 +54,7 @@ def job_of(
             raise StageError(
                 "no problem of the round is worth reinforcing: all that was sampled was solved each time"
             )
+        critics, unheard = jurors(lessons.calibrations, bench)
         return DrillJob(
             train=job,
             choice=choice,
@@ -55,6 +62,8 @@ def job_of(
             judge=bench.judge,
             max_new_tokens=bench.student.max_new_tokens,
             vllm=bench.student.engine == "vllm",
+            critics=critics,
+            unheard=unheard,
         )
     job = replace(job, rows=lessons.rows)
     return distillation(job, choice, start, room, bench) if isinstance(choice, Distillation) else job

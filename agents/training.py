@@ -91,11 +91,11 @@ class GRPO(Training):
     """
 
     told: ClassVar[str] = (
-        "reinforcement (GRPO): the student answers problems of this round several times; right answers are made "
-        "likelier, wrong ones less likely, and no row is trained on. It needs problems that are solved sometimes: a "
-        "group that agrees teaches nothing. costs: problems x epochs x group samples more, each trained on once an "
-        "iteration. settings: problems 1 to 4096, epochs, group 2 to 64, problems_per_step 1 to 512, iterations 1 to "
-        "8, epsilon and epsilon_high (clipping), beta (KL), temperature, scale, mask_truncated"
+        "reinforcement (GRPO): the student answers problems of this round several times; what verifiers and believed "
+        "critics pass is made likelier, the rest less likely, and no row is trained on. It needs problems that are "
+        "solved sometimes: a group that agrees teaches nothing. costs: problems x epochs x group samples more, each "
+        "trained on once an iteration. settings: problems 1 to 4096, epochs, group 2 to 64, problems_per_step 1 to "
+        "512, iterations 1 to 8, epsilon and epsilon_high (clipping), beta (KL), temperature, scale, mask_truncated"
     )
     rate: ClassVar[float] = 0.05
     """1e-6 (arXiv 2503.14476, 2402.03300) to 2e-5 for whole weights."""

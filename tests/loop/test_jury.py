@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -191,7 +190,7 @@ def test_who_cannot_answer_ends_the_work_and_a_child_that_dies_is_heard_of(crew:
             raise StageError("the critic is gone")
         return number
 
-    with pytest.raises(StageError, match="^the critic is gone$"):
+    with pytest.raises(StageError, match=r"^the critic is gone$"):
         crew.run(f"{__name__}:asks", 5, quiet, "asks", silent)
     with pytest.raises(StageError, match=r"the process died \(exit 3\)"):
         crew.run(f"{__name__}:dies", 5, quiet, "dies", lambda number: number)

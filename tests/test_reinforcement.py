@@ -186,7 +186,7 @@ def test_a_critic_that_is_not_believed_rewards_nothing(tmp_path: Path) -> None:
     alone = told_of(play(JUDGED.write(tmp_path / "alone")))
     assert told_of(run) == alone | {"unheard": ["small is not believed"]}, "the verifiers alone reward"
     assert talks_of_training(run) == [] and spent_on_training(run)[1] == 0
-    assert "No critic&#39;s reward: small is not believed" in render_report(run)
+    assert "No critic's reward: small is not believed" in render_report(run)
 
 
 def sample(problem: str, number: int, level: int, **more: Any) -> Sample:

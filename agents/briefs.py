@@ -86,7 +86,7 @@ class RoundBrief(Brief):
     """Of agentic self-instruct, questions by what became of them: accepted, or the heading of their refusal."""
     reinforced: dict[str, int | float] = Field(default_factory=dict)
     """Of a training by reward: groups, those whose answers were all right or all wrong, the mean reward of the first
-    and the last batch, and the shares of answers cut off and of tokens clipped."""
+    and the last batch, the shares of answers cut off and of tokens clipped, and of answers that critics refused."""
     examples_kept: int = 0
     tokens_sampled: int = 0
     tokens_trained: int = 0

@@ -91,11 +91,11 @@ class GRPO(Training):
     """
 
     told: ClassVar[str] = (
-        "reinforcement (GRPO): the student answers problems of this round several times; right answers are made "
-        "likelier, wrong ones less likely, and no row is trained on. It needs problems that are solved sometimes: a "
-        "group that agrees teaches nothing. costs: problems x epochs x group samples more, each trained on once an "
-        "iteration. settings: problems 1 to 4096, epochs, group 2 to 64, problems_per_step 1 to 512, iterations 1 to "
-        "8, epsilon and epsilon_high (clipping), beta (KL), temperature, scale, mask_truncated"
+        "reinforcement (GRPO): the student answers problems of this round several times; what verifiers and believed "
+        "critics pass is made likelier, the rest less likely, and no row is trained on. It needs problems that are "
+        "solved sometimes: a group that agrees teaches nothing. costs: problems x epochs x group samples more, each "
+        "trained on once an iteration. settings: problems 1 to 4096, epochs, group 2 to 64, problems_per_step 1 to "
+        "512, iterations 1 to 8, epsilon and epsilon_high (clipping), beta (KL), temperature, scale, mask_truncated"
     )
     rate: ClassVar[float] = 0.05
     """1e-6 (arXiv 2503.14476, 2402.03300) to 2e-5 for whole weights."""
@@ -139,10 +139,11 @@ class Distillation(Training):
         "links students in a row, each from fresh weights on the whole mix for epochs passes and taught by the one "
         "before it; then one to serve, taught by the ensemble of them (serve: ensemble; last takes the last link as "
         "it is). Trains links + 1 times as many tokens a pass as sft, from nothing: for a mix that is small and "
-        "learnt by heart. alpha 0 to 1 is the teacher's share of the loss, temperature 0.1 to 10, weight_decay and "
-        "dropout are strong on purpose, start is ignored. teacher: a name of distil_from instead: the student itself "
-        "is trained on from start, once, towards that model's distribution; on_policy (true: on responses that the "
-        "student writes itself, by the reverse divergence; alpha then counts for nothing)"
+        "learnt by heart. alpha 0 to 1 is the teacher's share of a link's loss, serve_alpha the ensemble's of the "
+        "served student's, temperature 0.1 to 10, weight_decay and dropout are strong on purpose, start is ignored. "
+        "teacher: a name of distil_from instead: the student itself is trained on from start, once, towards that "
+        "model's distribution; on_policy (true: on responses that the student writes itself, by the reverse "
+        "divergence; alpha then counts for nothing)"
     )
     method: Literal["distill"] = "distill"
     teacher: Annotated[str, Field(max_length=200)] = ""
@@ -150,6 +151,9 @@ class Distillation(Training):
     links: Annotated[int, Field(ge=2, le=20)] = 4
     """Gains level off after about four."""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    serve_alpha: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """That of the student that is served. 1 is what the ensemble says alone: the rows themselves, which it knows by
+    heart, have been learnt from by every link."""
     temperature: Annotated[float, Field(ge=0.1, le=10)] = 1.0
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 1.6
     """Of the links and the served student: 16 times the usual 0.1, as in Slowrun's records (1.3 to 1.6)."""

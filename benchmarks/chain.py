@@ -57,6 +57,7 @@ class Size:
     exam: int = 600
     links: int = 4
     alpha: float = 0.5
+    serve_alpha: float = Distillation.model_fields["serve_alpha"].default
     weight_decay: float = Distillation.model_fields["weight_decay"].default
     dropout: float = Distillation.model_fields["dropout"].default
 
@@ -100,8 +101,9 @@ def play(seed: int, size: Size, folder: Path) -> Found:
             settings=TINY.training.model_copy(update={"weight_decay": size.weight_decay}), seed=seed,
             epochs=size.epochs,
         ),
-        fresh=True, links=size.links, alpha=size.alpha, temperature=1.0, dropout=size.dropout, serve="ensemble",
-        links_folder=str(folder / "links"), held_out=tuple(exam), answer="####", max_new_tokens=120,
+        fresh=True, links=size.links, alpha=size.alpha, serve_alpha=size.serve_alpha, temperature=1.0,
+        dropout=size.dropout, serve="ensemble", links_folder=str(folder / "links"), held_out=tuple(exam),
+        answer="####", max_new_tokens=120,
     )  # fmt: skip
     return Found(seed, Arms(folder, job, tuple(validation)).all())
 

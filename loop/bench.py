@@ -13,7 +13,7 @@ from agents.uniform import Uniform
 from agents.verdicts import Rubric
 from loop.budget import BudgetSpent, Meter
 from loop.contamination import Exams
-from loop.crew import NO_LIMITS, Crew, Report, Work
+from loop.crew import NO_LIMITS, Ask, Crew, Work
 from loop.errors import StageError
 from loop.extracts import Extracts
 from loop.files import RowFile, read_rows
@@ -185,14 +185,15 @@ class Bench:
         )
         return self.do("loop.drawing:draw", order, room, stage)
 
-    def train(self, room: Room, stage: Stage[Any], work: str, job: object) -> Trained:
-        """Have a trainer do `work` (see `TRAINERS`) and count what it cost."""
+    def train(self, room: Room, stage: Stage[Any], work: str, job: object, answer: Ask | None = None) -> Trained:
+        """Have a trainer do `work` (see `TRAINERS`), answer what it asks, and count what it cost."""
         trainer = f"loop.training.{TRAINERS[work]}:{work}"
 
         def do(job: Any) -> Work:
             if self.student.engine == "scripted":
-                return self.do(f"loop.scripted:{work}", job, room, stage)
-            return self.do(RANKS, RanksJob(trainer, job, shared=job if work in SHARED else None), room, stage)
+                return self.do(f"loop.scripted:{work}", job, room, stage, answer)
+            job = RanksJob(trainer, job, shared=job if work in SHARED else None)
+            return self.do(RANKS, job, room, stage, answer)
 
         try:
             done = within_memory(do, job, lambda words: room.tell("training", f"{room.name}: {words}"))
@@ -236,12 +237,11 @@ class Bench:
         """Where the trainer writes how it goes, step by step."""
         return self.run / "logs" / f"{room.log_name(stage)}.jsonl"
 
-    def do(self, work: str, job: object, room: Room, stage: Stage[Any]) -> Work:
+    def do(self, work: str, job: object, room: Room, stage: Stage[Any], answer: Ask | None = None) -> Work:
         """Have a child do the work for a stage; what it cost is the caller's to count."""
-        report: Report = room.screen.progress
         if self.student.engine == "scripted" and work != EMBED:
-            return self.crew.run_here(work, job, report)
-        return self.crew.run(work, job, report, room.log_name(stage))
+            return self.crew.run_here(work, job, room.screen.progress, answer)
+        return self.crew.run(work, job, room.screen.progress, room.log_name(stage), answer)
 
 
 def keyed(problems: Sequence[Problem]) -> dict[str, Problem]:

@@ -103,6 +103,8 @@ class Meter:
         done = sum((s for room, _, s, _, _ in rows if room.startswith(("control", "sampler"))), Spent())
         training = sum((s for room, stage, s in rounds if stage == "train" and room != "000"), Spent())
         again = training if self._control else Spent()
+        told = [r.checkpoint.reinforced for r in self._ledger.rounds() if r.checkpoint and r.checkpoint.reinforced]
+        talk = sum(one.talk for one in told) if self._control else 0  # of critics: nobody owes that again
         exams = [s for _, stage, s in rounds if stage == "sit the exam"]
         probes = [s for _, stage, s in rounds if stage == "probe"]
         sitters = 3 if self._control else 2
@@ -115,7 +117,7 @@ class Meter:
         tokens = owed(
             max((s.tokens_sampled for s in exams), default=0),
             max((s.tokens_sampled for s in probes), default=0),
-            again.tokens_trained + again.tokens_sampled,  # what training sampled, the control trains on in part
+            again.tokens_trained + again.tokens_sampled - talk,  # what it sampled, the control trains on in part
             done.tokens_trained + done.tokens_sampled,
         )
         seconds = owed(

@@ -18,6 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -31,6 +32,8 @@ PRELOAD = ("loop.training.convergence", "agents.engines.transformers")
 
 Report = Callable[[float, float, str], None]
 """Called by a work function now and then: done, total, and the rate in words."""
+Ask = Callable[[Any], Any]
+"""Called by a work function that is given one beside its report: puts a question to the parent, which answers it."""
 
 
 @dataclass(frozen=True)
@@ -88,35 +91,37 @@ class Crew:
         os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
         multiprocessing.forkserver.ensure_running()
 
-    def run(self, work: str, job: Any, report: Report, name: str) -> Work:
+    def run(self, work: str, job: Any, report: Report, name: str, answer: Ask | None = None) -> Work:
         """Do `work` ("package.module:function", called with job and report) in a child.
 
-        Its output goes to logs/<name>.log.
+        Its output goes to logs/<name>.log. With `answer` the work is given an `Ask` too: each question that it asks
+        is answered here, while it waits.
 
-        Raises: the child's own LoopError; StageError when it fails otherwise or dies.
+        Raises: the child's own LoopError; StageError when it fails otherwise or dies; what `answer` raises.
         """
         log = self._logs / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         ours, theirs = self._context.Pipe()
         theirs_alive, ours_alive = self._context.Pipe(duplex=False)
         self._process = self._context.Process(
-            target=_child, args=(work, job, theirs, theirs_alive, str(log)), daemon=True
+            target=_child, args=(work, job, answer is not None, theirs, theirs_alive, str(log)), daemon=True
         )
         try:
             self._process.start()
             theirs.close()
             theirs_alive.close()
-            return self._listen(ours, report, name, log)
+            return self._listen(ours, report, answer, name, log)
         finally:
             self._end()
             ours.close()
             ours_alive.close()
 
-    def run_here(self, work: str, job: Any, report: Report) -> Work:
+    def run_here(self, work: str, job: Any, report: Report, answer: Ask | None = None) -> Work:
         """Do the work in this process: for work that needs neither torch nor a GPU."""
-        return Work(_resolve(work)(job, report), peak_bytes())
+        asks = () if answer is None else (answer,)
+        return Work(_resolve(work)(job, report, *asks), peak_bytes())
 
-    def _listen(self, pipe: Connection, report: Report, name: str, log: Path) -> Work:
+    def _listen(self, pipe: Connection, report: Report, answer: Ask | None, name: str, log: Path) -> Work:
         while True:
             self.tick()
             try:
@@ -130,6 +135,10 @@ class Crew:
                 ) from error
             if kind == "progress":
                 report(*content)
+            elif kind == "question" and answer is not None:
+                said = answer(content)
+                with suppress(BrokenPipeError):  # that it has died meanwhile is heard at the next look
+                    pipe.send(said)
             elif kind == "result":
                 return Work(*content)
             elif kind == "refused":
@@ -151,13 +160,13 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _resolve(work: str) -> Callable[[Any, Report], Any]:
+def _resolve(work: str) -> Callable[..., Any]:
     module, _, function = work.partition(":")
-    resolved: Callable[[Any, Report], Any] = getattr(importlib.import_module(module), function)
+    resolved: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return resolved
 
 
-def _child(work: str, job: Any, pipe: Connection, alive: Connection, log: str) -> None:
+def _child(work: str, job: Any, may_ask: bool, pipe: Connection, alive: Connection, log: str) -> None:
     """What runs in the child: the work, its output in a file, and a watch on the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears the keyboard, and decides
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -169,12 +178,16 @@ def _child(work: str, job: Any, pipe: Connection, alive: Connection, log: str) -
     def report(done: float, total: float, rate: str) -> None:
         pipe.send(("progress", (done, total, rate)))
 
+    def ask(question: Any) -> Any:
+        pipe.send(("question", question))
+        return pipe.recv()
+
     try:
         function = _resolve(work)
         if "torch" in sys.modules:
             # A student that fits its rows has gradients so small that a CPU takes ten times as long over them.
             sys.modules["torch"].set_flush_denormal(True)
-        result = function(job, report)
+        result = function(job, report, *((ask,) if may_ask else ()))
         pipe.send(("result", (result, peak_bytes())))
     except LoopError as error:
         pipe.send(("refused", error))

@@ -40,10 +40,11 @@ def dollars_a_round(
 ) -> dict[str, float]:
     """The most dollars that a round of ordinary size costs, by part; parts that cost nothing are not in it.
 
-    As though every answer were as long as it may be, a critic were asked about every sample, the dearest sampler
-    drew them all, every teacher too, as much again were written as an ordinary round has samples to vote with, or
-    attempted in agentic self-instruct with no question too easy, and the orchestrator took all its looks. No answer
-    is asked for twice here, as an unusable one is.
+    As though every answer were as long as it may be, a critic were asked about every sample, and about as many
+    answers more where a planning model may choose to reinforce, the dearest sampler drew them all, every teacher
+    too, as much again were written as an ordinary round has samples to vote with, or attempted in agentic
+    self-instruct with no question too easy, and the orchestrator took all its looks. No answer is asked for twice
+    here, as an unusable one is.
     """
     sizes = [(len(d.prompt.encode()), len(d.response.encode())) for d in demonstrations] or [(UNKNOWN_ROW, 0)]
     prompt = sum(size[0] for size in sizes) / len(sizes) / BYTES_A_TOKEN
@@ -51,6 +52,7 @@ def dollars_a_round(
     rubric = read_rubric(objective.folder / name) if (name := objective.critic.rubric) else default_rubric()
     told = ASKED + prompt + student.max_new_tokens + len(rubric.model_dump_json()) / BYTES_A_TOKEN
     source = ASKED + MOST / BYTES_A_TOKEN
+    judged = samples * (1 + _may_reinforce(objective)) + GOLD
     posed = samples / (2 * ATTEMPTS) if _may_self_instruct(objective) else 0.0
 
     def costs(part: str) -> list[Player]:
@@ -63,7 +65,7 @@ def dollars_a_round(
         "sampler": max(
             (p.tariff.cost(samples * prompt, samples * student.max_new_tokens) for p in costs("sampler")), default=0.0
         ),
-        "critic": sum((samples + GOLD) * p.tariff.cost(told, ANSWER) for p in costs("critic")),
+        "critic": sum(judged * p.tariff.cost(told, ANSWER) for p in costs("critic")),
         "teachers": sum(p.tariff.cost(samples * prompt, samples * ANSWER) for p in costs("teachers")),
         "challenger": max(
             (max(samples / VOTES * CALLS, 3 * posed) * p.tariff.cost(source, ANSWER) for p in costs("challenger")),
@@ -73,6 +75,11 @@ def dollars_a_round(
         "judge": sum(2 * posed * ATTEMPTS * p.tariff.cost(ASKED + SOLVER, ANSWER) for p in costs("judge")),
     }
     return {part: cost for part, cost in dollars.items() if cost}
+
+
+def _may_reinforce(objective: Objective) -> bool:
+    """Whether a model may choose it; where the objective fixes it, a round draws the fewer samples before."""
+    return objective.training.method == "auto" and not all(player.is_word for player in objective.cast.orchestrator)
 
 
 def _may_self_instruct(objective: Objective) -> bool:

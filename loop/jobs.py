@@ -182,7 +182,7 @@ class Rewarded:
 
 @dataclass(frozen=True)
 class DrillJob:
-    """Have the student answer problems in groups and train it by what the verifiers say of the answers."""
+    """Have the student answer problems in groups and train it by what verifiers and critics say of the answers."""
 
     train: TrainJob
     """Its rows and tokens are not used."""
@@ -192,6 +192,10 @@ class DrillJob:
     max_new_tokens: int
     vllm: bool = False
     """Whether vllm answers, beside the trainer on its GPU."""
+    critics: tuple[str, ...] = ()
+    """Names of those whom the trainer asks about answers that the verifiers pass; see loop/jury.py."""
+    unheard: tuple[str, ...] = ()
+    """Critics of the cast that are not asked, each with why."""
 
 
 @dataclass(frozen=True)
@@ -236,3 +240,5 @@ class DistillJob:
     """Folder or id of the model that teaches; "" is the chain."""
     teacher_name: str = ""
     on_policy: bool = False
+    serve_alpha: float = 1.0
+    """That of the student taught by a chain's ensemble."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 from agents.training import DPO, GRPO, Distillation, TrainingChoice
 from loop.bench import Bench
+from loop.calibration import Calibration
 from loop.errors import NothingToLearn
 from loop.jobs import DistillJob, DrillJob, PreferenceJob, TrainJob
+from loop.jury import jurors
 from loop.preference import Pair
-from loop.records import Checkpoint, Example, Problem
+from loop.records import Checkpoint, Critique, Example, Problem, Sample
 from loop.room import Room
 
 LINKS = "links"
@@ -26,6 +28,10 @@ class Lessons:
     """Right attempts against wrong ones, to be preferred."""
     problems: Sequence[Problem] = ()
     """To be reinforced on."""
+    calibrations: Sequence[Calibration] = ()
+    """Of the round's critics: those that are believed reward too."""
+    judged: Sequence[tuple[Sample, Critique]] = ()
+    """The round's samples, which need not be judged again."""
 
     @property
     def rows(self) -> tuple[tuple[str, str, int], ...]:
@@ -49,6 +55,7 @@ def job_of(
                 "no problem to reinforce: all that was sampled was solved each time, or has no answer of the tasks'"
                 " own; practise harder cells, or let the plan train by sft"
             )
+        critics, unheard = jurors(lessons.calibrations, bench)
         return DrillJob(
             train=job,
             choice=choice,
@@ -56,6 +63,8 @@ def job_of(
             judge=bench.judge,
             max_new_tokens=bench.student.max_new_tokens,
             vllm=bench.student.engine == "vllm",
+            critics=critics,
+            unheard=unheard,
         )
     if not lessons.dataset:
         raise NothingToLearn(
@@ -77,6 +86,7 @@ def distillation(job: TrainJob, choice: Distillation, start: Checkpoint, room: R
         fresh=is_fresh,
         links=choice.links,
         alpha=choice.alpha,
+        serve_alpha=choice.serve_alpha,
         temperature=choice.temperature,
         dropout=choice.dropout,
         serve=choice.serve,

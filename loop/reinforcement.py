@@ -33,6 +33,14 @@ class Reinforcement:
     """Share of the tokens that the clipping took out of the loss: mean over the steps."""
     rewards: tuple[float, ...] = ()
     """Mean reward of each batch of answers, in order."""
+    critics: tuple[str, ...] = ()
+    """Who could refuse a reward that the verifiers gave; none where the verifiers alone reward."""
+    unheard: tuple[str, ...] = ()
+    """Critics of the cast that could not, each with why."""
+    refused: int = 0
+    """Answers that the verifiers passed and a critic did not."""
+    talk: int = 0
+    """Tokens that the critics read and wrote: counted with the training, and none of the control's."""
 
     @property
     def brief(self) -> dict[str, int | float]:
@@ -45,14 +53,17 @@ class Reinforcement:
             "reward_last": self.rewards[-1],
             "cut_off": round(self.truncated / self.samples, 4),
             "clipped": round(self.clipped, 4),
+            **({"refused_by_critics": round(self.refused / self.samples, 4)} if self.critics else {}),
         }
 
 
 class Count:
     """Counts batches of whole groups as they are answered."""
 
-    def __init__(self, group: int, problems: int) -> None:
-        self._told = Reinforcement(group, problems)
+    def __init__(
+        self, group: int, problems: int, critics: tuple[str, ...] = (), unheard: tuple[str, ...] = ()
+    ) -> None:
+        self._told = Reinforcement(group, problems, critics=critics, unheard=unheard)
         self._clipped: list[float] = []
 
     @property
@@ -75,8 +86,8 @@ class Count:
         odds: float = (1 - promised) ** (since * told.groups / len(told.rewards))
         return odds < LOST
 
-    def add(self, rewards: Sequence[float], truncated: int, empty: int) -> None:
-        """A batch: its rewards, one group after the other, and how many of its answers were errors."""
+    def add(self, rewards: Sequence[float], truncated: int, empty: int, refused: int = 0) -> None:
+        """A batch: its rewards, one group after the other, and how many of its answers were errors or refused."""
         now = self._told
         groups = [rewards[at : at + now.group] for at in range(0, len(rewards), now.group)]
         agreeing = [group[0] for group in groups if min(group) == max(group)]
@@ -88,6 +99,7 @@ class Count:
             samples=now.samples + len(rewards),
             truncated=now.truncated + truncated,
             empty=now.empty + empty,
+            refused=now.refused + refused,
             rewards=(*now.rewards, round(fmean(rewards), 4)),
         )
 

@@ -149,6 +149,7 @@ class Room:
         """`tick` is called when a stage has worked: the launch is still alive."""
         self.run, self.name, self.ledger, self.screen, self._tick = run, name, ledger, screen, tick
         self.folder = room_folder(run, name)
+        self._parts: dict[tuple[str, str], tuple[Spent, float, int]] = {}
 
     def once(self, stage: Stage[T], work: Callable[[], T]) -> T:
         """The stage's record: loaded when its card is there, else worked out, written and carded.
@@ -193,9 +194,17 @@ class Room:
             raise DamagedRunError(f"{self.folder}: no finished {stage.name}; go on with `loop run` first")
         return card
 
-    def spend(self, stage: Stage[Any], spent: Spent, engine_seconds: float = 0.0, peak_bytes: int = 0) -> None:
-        """Set what a stage has cost so far; its seconds are added by `once`."""
-        self.ledger.spend(self.name, stage.name, spent, engine_seconds, peak_bytes)
+    def spend(
+        self, stage: Stage[Any], spent: Spent, engine_seconds: float = 0.0, peak_bytes: int = 0, by: str = ""
+    ) -> None:
+        """Set what a stage has cost so far; its seconds are added by `once`.
+
+        Args: by: who has spent it, where several do in one stage: each sets its own part, and the sum is kept.
+        """
+        self._parts[stage.name, by] = (spent, engine_seconds, peak_bytes)
+        parts = [part for (name, _), part in self._parts.items() if name == stage.name]
+        total = sum((part[0] for part in parts), Spent())
+        self.ledger.spend(self.name, stage.name, total, sum(p[1] for p in parts), max(p[2] for p in parts))
 
     def tell(self, kind: str, words: str) -> None:
         """Say what a person should know, and keep it in the ledger."""

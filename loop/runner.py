@@ -9,6 +9,7 @@ from agents.training import DPO, GRPO
 from loop.bench import Bench
 from loop.briefing import brief_of
 from loop.budget import BudgetSpent
+from loop.calibration import Calibration
 from loop.close import Judged, close_round
 from loop.contest import best_round, best_so_far, play_control, play_test, play_weak
 from loop.critique import calibrate_critics, criticise
@@ -122,7 +123,7 @@ def play_round(run: Run, number: int) -> Round:
     admissions = room.once(ADMISSIONS, lambda: admit(number, plan, samples, critiques, known, bench.seed))
     newest = [a.example for a in admissions if a.example]
     dataset = room.once(DATASET, lambda: mix(bench.demonstrations, earlier, newest, plan.mixture))
-    lessons = take_lessons(plan, dataset, samples, critiques, run, room)
+    lessons = take_lessons(plan, dataset, samples, critiques, gauged, run, room)
     if bench.learns_to_judge:
         learn_to_judge(all_tried(run, number, samples, critiques), best, room, bench)
     start = best if plan.training.start == "best" else run.room("000").fetch(CHECKPOINT)
@@ -139,7 +140,13 @@ def play_round(run: Run, number: int) -> Round:
 
 
 def take_lessons(
-    plan: Plan, dataset: list[Example], samples: Sequence[Sample], critiques: Sequence[Critique], run: Run, room: Room
+    plan: Plan,
+    dataset: list[Example],
+    samples: Sequence[Sample],
+    critiques: Sequence[Critique],
+    gauged: Sequence[Calibration],
+    run: Run,
+    room: Room,
 ) -> Lessons:
     """The mix, and what the plan's training takes of the round beside it: pairs or problems."""
     way, bench = plan.training, run.bench
@@ -149,7 +156,8 @@ def take_lessons(
         return Lessons(dataset, pairs=pairs)
     if isinstance(way, GRPO):
         drills = room.once(DRILLS, lambda: choose_drills(way, samples, critiques, room, bench))
-        return Lessons(dataset, problems=[drill.problem for drill in drills])
+        judged = list(zip(samples, critiques, strict=True))
+        return Lessons(dataset, problems=[drill.problem for drill in drills], calibrations=gauged, judged=judged)
     return Lessons(dataset)
 
 

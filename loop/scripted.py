@@ -17,7 +17,7 @@ from agents.engines import Request, SamplingJob
 from agents.engines.scripted import MODEL_FILE, respond
 from agents.training import DIVERGED
 from loop.clusters import SMALLEST, Group, GroupJob
-from loop.crew import Report
+from loop.crew import Ask, Report
 from loop.files import make_folder
 from loop.grading import Grader
 from loop.jobs import (
@@ -83,12 +83,12 @@ def score(job: RewardJob, report: Report) -> Rewarded:
     return Rewarded(tuple(1.0 if good else -1.0 for good in right), tokens, PARAMETERS, 0.0)
 
 
-def grpo(job: DrillJob, report: Report) -> Trained:
+def grpo(job: DrillJob, report: Report, ask: Ask | None = None) -> Trained:
     """Answer the problems in groups, and learn those whose answers differ in reward."""
     train, choice = job.train, job.choice
     learnt = json.loads((Path(train.start) / MODEL_FILE).read_text(encoding="utf-8"))["rows"]
     drawing = SamplingJob(train.start, (), choice.temperature, job.max_new_tokens, train.seed)
-    grader = Grader(job.judge, Count(choice.group, len(job.problems)))
+    grader = Grader(job.judge, Count(choice.group, len(job.problems), job.critics, job.unheard), ask)
     taught: list[str] = []
     for turn in range(max(1, round(train.epochs))):
         for problem in job.problems:

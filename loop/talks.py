@@ -88,7 +88,7 @@ class Talks:
     def close(self) -> None:
         """Close the file, and write down what the stage's talks have cost."""
         self._rows.close()
-        self.room.spend(self.stage, self.spent, self._engine_seconds)
+        self.room.spend(self.stage, self.spent, self._engine_seconds, by=FILE)
 
 
 class KeptTalker:

@@ -13,7 +13,8 @@ from agents.training import SFT, TrainingChoice
 from loop.bench import Bench
 from loop.crew import NO_LIMITS
 from loop.files import as_json
-from loop.jobs import TRAINING, ConvergeJob, TrainJob
+from loop.jobs import TRAINING, ConvergeJob, DrillJob, TrainJob
+from loop.jury import jury
 from loop.lessons import Lessons, job_of
 from loop.presets import TrainSettings
 from loop.records import Checkpoint, digest
@@ -29,12 +30,18 @@ def train_student(
 ) -> Checkpoint:
     """The checkpoint that comes of training on from `start` by the plan's method.
 
-    Raises: NothingToLearn when there is nothing that the method could learn from.
+    Raises: NothingToLearn when there is nothing that the method could learn from; StageError when a critic that
+    rewards is gone.
     """
     limits = bench.meter.limits((room.name, CHECKPOINT.name), trains=True)
     job = _from(start, choice, replace(_job((), room, bench), epochs=choice.epochs, limits=limits), bench)
     lesson = job_of(lessons, choice, job, start, room, bench)
-    return _publish(room, Path(job.out), bench.train(room, CHECKPOINT, choice.method, lesson))
+    names = lesson.critics if isinstance(lesson, DrillJob) else ()
+    with jury(names, lessons.calibrations, lessons.judged, room, bench) as critics:
+        trained = bench.train(room, CHECKPOINT, choice.method, lesson, critics.judge if critics else None)
+        if critics and trained.reinforced:
+            trained = replace(trained, reinforced=replace(trained.reinforced, talk=critics.tokens))
+    return _publish(room, Path(job.out), trained)
 
 
 def train_control(tokens: int, choice: TrainingChoice, start: Checkpoint, room: Room, bench: Bench) -> Checkpoint:

@@ -20,7 +20,7 @@ from launches import DIED, Launch, Launcher, State, difference, state
 from scripted import Scripted
 
 from agents.engines.scripted import BATCH
-from loop.critique import THREADS
+from loop.critics import THREADS
 from loop.files import RowFile
 from loop.ledger import Ledger
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fault_server import FaultServer
+from fault_server import FaultServer, No
 from launches import DIED, Launcher, difference, state
 from scripted import Scripted
 from test_agents import at, play, rows, select, speak
@@ -111,6 +113,80 @@ def test_death_while_it_drills_and_trains_loses_nothing(swift_path: Path, launch
         assert launchers[1].launch(objective, run, at).code == DIED
         assert launchers[0].launch(objective, run).code == 0
         assert difference(state(run), wanted) == "", name
+
+
+# Critics that reward.
+
+JUDGED = Scripted(method="grpo", problems=200, demonstrations=10, budget="rounds: 1")
+
+
+def nods(prompt: str, body: dict[str, Any], sample: int) -> str:
+    """A critic to which all is right."""
+    said = speak(prompt, body, sample)
+    wanted = re.findall(r"^- (\w+) \((wanted|fault)\): ", prompt, re.MULTILINE)
+    marks = [{"criterion": name, "reason": "fine", "met": kind == "wanted"} for name, kind in wanted]
+    return json.dumps({"marks": marks}) if marks else said
+
+
+def told_of(run: Path) -> dict[str, Any]:
+    """What a run's only round says of its reinforcement."""
+    told: dict[str, Any] = json.loads((run / "rounds/001/round.json").read_text())["checkpoint"]["reinforced"]
+    return told
+
+
+def spent_on_training(run: Path) -> tuple[int, float]:
+    """Tokens sampled and dollars."""
+    ((tokens, usd),) = select(run, "SELECT tokens_sampled, usd FROM spent WHERE room = '001' AND stage = 'train'")
+    return tokens, usd
+
+
+def talks_of_training(run: Path) -> list[dict[str, Any]]:
+    return [talk for talk in rows(run / "rounds/001/talks.jsonl") if talk["stage"] == "train"]
+
+
+def tokens_of(talks: Sequence[dict[str, Any]]) -> int:
+    return sum(talk["prompt_tokens"] + talk["completion_tokens"] for talk in talks)
+
+
+def test_a_believed_critic_rewards_and_what_it_says_is_paid_by_the_training(tmp_path: Path) -> None:
+    """And where its endpoint refuses for good, the run ends in one line, and goes on to the very same."""
+    left = [10**6]
+
+    def speaks_until(prompt: str, body: dict[str, Any], sample: int) -> str:
+        left[0] -= 1
+        if left[0] < 0:
+            raise No(403, "there is no credit left")
+        return speak(prompt, body, sample)
+
+    with FaultServer(say=speaks_until) as server:
+        judged = replace(JUDGED, critic=at(server))
+        run = play(judged.write(tmp_path / "whole"))
+        told, talks, billed = told_of(run), talks_of_training(run), len(server.billed)
+        left[0] = billed - len(talks) // 2
+        objective = judged.write(tmp_path / "cut")
+        cut = play(objective, code=3)
+        begun = talks_of_training(cut)
+        assert 0 < len(begun) < len(talks) and not (cut / "rounds/001/checkpoint").exists()
+        assert spent_on_training(cut) == (tokens_of(begun), pytest.approx(sum(talk["usd"] for talk in begun)))
+        left[0] = 10**6
+        assert told_of(play(objective)) == told
+        assert len(server.billed) == 2 * billed, "nothing was paid for twice"
+    assert told["critics"] == ["small"] and told["unheard"] == [] and told["refused"] > 0
+    assert told["talk"] == tokens_of(talks) > 0 and len({talk["id"] for talk in talks}) == len(talks)
+    ((card,),) = select(run, "SELECT detail FROM card WHERE room = '001' AND stage = 'train'")
+    trained = json.loads(card)["tokens"]
+    assert spent_on_training(run) == (trained + told["talk"], pytest.approx(sum(talk["usd"] for talk in talks)))
+    assert json.loads(card)["matched"] == trained + -(-trained // 3), "the control owes what training sampled alone"
+    assert f"small refused {told['refused']:,} answers a reward" in render_report(run)
+
+
+def test_a_critic_that_is_not_believed_rewards_nothing(tmp_path: Path) -> None:
+    with FaultServer(say=nods) as server:
+        run = play(replace(JUDGED, critic=at(server)).write(tmp_path / "nods"))
+    alone = told_of(play(JUDGED.write(tmp_path / "alone")))
+    assert told_of(run) == alone | {"unheard": ["small is not believed"]}, "the verifiers alone reward"
+    assert talks_of_training(run) == [] and spent_on_training(run)[1] == 0
+    assert "No critic's reward: small is not believed" in render_report(run)
 
 
 def sample(problem: str, number: int, level: int, **more: Any) -> Sample:

@@ -39,7 +39,7 @@ def distill(job: DistillJob, report: Report) -> Trained:
 def _by_teacher(job: DistillJob, course: _Course) -> Trained:
     model, tokenizer = load_trainable(job.train)
     teacher = load_teacher([job.teacher], tokenizer)
-    model = course.train(1, job.train, model, tokenizer, teacher)
+    model = course.train(1, job.train, model, tokenizer, teacher, job.alpha)
     return course.end(model, tokenizer, teacher)
 
 
@@ -52,7 +52,7 @@ def _by_links(job: DistillJob, course: _Course) -> Trained:
             continue
         link, model, tokenizer = begin(job, number)
         teacher = load_teacher(folders[number - 2 : number - 1], tokenizer) if number > 1 else None
-        model = course.train(number, link, model, tokenizer, teacher)
+        model = course.train(number, link, model, tokenizer, teacher, job.alpha)
         if course.stopped:
             return course.trained(model)
         save(model, tokenizer, links.begin())
@@ -63,7 +63,7 @@ def _by_links(job: DistillJob, course: _Course) -> Trained:
     if job.serve == "last":
         model, tokenizer = load_trainable(replace(job.train, start=folders[-1]))
     else:
-        model = course.train(job.links + 1, link, model, tokenizer, ensemble)
+        model = course.train(job.links + 1, link, model, tokenizer, ensemble, job.serve_alpha)
     return course.end(model, tokenizer, members, ensemble)
 
 
@@ -96,10 +96,10 @@ class _Course:
 
     def train(
         self, number: int, job: TrainJob, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
-        teacher: Ensemble | None,
+        teacher: Ensemble | None, alpha: float,
     ) -> Any:  # fmt: skip
         """Train a link, count it, and give it back, an adapter around it where one is trained."""
-        on_policy, alpha = self._job.on_policy, self._job.alpha
+        on_policy = self._job.on_policy
         rows = tokenised(tokenizer, job)
         steps = max(1, math.ceil(job.epochs * math.ceil(len(rows) / job.settings.rows_per_step)))
         whole = replace(self._job, train=job)

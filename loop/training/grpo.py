@@ -1,4 +1,4 @@
-"""Reinforcement: TRL's GRPOTrainer, full weights or LoRA, rewarded by the verifiers (arXiv 2402.03300).
+"""Reinforcement: TRL's GRPOTrainer, full weights or LoRA, rewarded by verifiers and critics (arXiv 2402.03300).
 
 Import it only in a child process: it brings torch.
 """
@@ -17,7 +17,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from agents.engines import Completion
 from agents.student import student_prompt
-from loop.crew import Report
+from loop.crew import Ask, Report
 from loop.grading import Grader
 from loop.jobs import STEPS, Diverged, DrillJob
 from loop.reinforcement import Count
@@ -30,8 +30,10 @@ VLLM_MEMORY = 0.3
 """Share of the GPU's memory that vllm gets beside the trainer: TRL's own."""
 
 
-def grpo(job: DrillJob, report: Report) -> Trained:
+def grpo(job: DrillJob, report: Report, ask: Ask | None = None) -> Trained:
     """Train on from `job.train.start` by reward and write the checkpoint to `job.train.out`.
+
+    Args: ask: the critics, where the job names any; see `Grader`.
 
     Raises: Diverged when the loss or the student's probabilities are no numbers any more, or it has unlearnt it all.
     """
@@ -39,7 +41,7 @@ def grpo(job: DrillJob, report: Report) -> Trained:
     prompts = [problem.prompt for problem in job.problems]
     longest = max(len(ids) for ids in prompt_ids(tokenizer, prompts)) + job.max_new_tokens
     settings = arguments(job, min(longest, getattr(model.config, "max_position_embeddings", longest)))
-    grader = Grader(job.judge, Count(job.choice.group, len(job.problems)))
+    grader = Grader(job.judge, Count(job.choice.group, len(job.problems), job.critics, job.unheard), ask)
     watch = _Reinforced(job, grader, settings.max_steps, report)
     trainer = _Reinforcing(
         model=model,

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from loop.crew import Report
+from loop.crew import Ask, Report
 from loop.errors import LoopError
 from loop.jobs import RanksJob
 
@@ -29,8 +29,10 @@ TICK = 0.2
 """Seconds between looks at how the ranks do."""
 
 
-def train(job: RanksJob, report: Report) -> Any:
+def train(job: RanksJob, report: Report, *asks: Ask) -> Any:
     """Do the work here, on one GPU at the most; or, where it can be shared, by a process for each GPU.
+
+    Args: asks: of work that asks the parent, which cannot be shared.
 
     Raises: what the work raises.
     """
@@ -40,7 +42,7 @@ def train(job: RanksJob, report: Report) -> Any:
         return _launch(job, ranks, report)
     if torch.cuda.device_count() > 1:  # or the Trainer would split each batch over all of them by itself
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    return _work(job)(job.job, report)
+    return _work(job)(job.job, report, *asks)
 
 
 def most_ranks(rows_per_step: int, gpus: int) -> int:
@@ -78,9 +80,9 @@ def _pass_on(progress: Path, told: int, report: Report) -> int:
     return len(whole)
 
 
-def _work(job: RanksJob) -> Callable[[Any, Report], Any]:
+def _work(job: RanksJob) -> Callable[..., Any]:
     module, _, function = job.work.partition(":")
-    work: Callable[[Any, Report], Any] = getattr(importlib.import_module(module), function)
+    work: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return work
 
 

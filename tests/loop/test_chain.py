@@ -208,6 +208,15 @@ def test_a_chain_is_trained_measured_and_gone_on_with_after_a_kill(crew: Crew, b
     assert Links(replace(cut, alpha=0.7)).find(1) is None, "links of other settings are not reused"
 
 
+def test_the_served_student_alone_has_an_alpha_of_its_own(crew: Crew, base: Path, tmp_path: Path) -> None:
+    for alpha in (1.0, 0.5):
+        job = lesson(base, tmp_path / str(alpha), serve_alpha=alpha)
+        distill(crew, replace(job, held_out=(), train=replace(job.train, epochs=1)))
+    for link in ("links/01", "links/02"):
+        assert weights(tmp_path / "1.0" / link) == weights(tmp_path / "0.5" / link)
+    assert weights(tmp_path / "1.0" / "out") != weights(tmp_path / "0.5" / "out")
+
+
 def test_the_ensemble_answers_as_its_mean_does(base: Path, tmp_path: Path) -> None:
     """Token by token with one cache for all members, as without any cache."""
     import torch

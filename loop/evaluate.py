@@ -12,7 +12,7 @@ from loop.records import CellScore, Checkpoint, Evaluation, Problem, Sample
 from loop.room import AGAIN, ATTEMPTS, Room
 from loop.rounds import Noise
 from loop.seats import Draw
-from loop.statistics import wilson
+from loop.suites import paired_suites, score_exam, score_suites
 
 
 def sit_exam(problems: Sequence[Problem], student: Checkpoint, room: Room, bench: Bench) -> list[Sample]:
@@ -39,7 +39,7 @@ def evaluate(
     best: Evaluation | None = None,
     bar: Bar | None = None,
 ) -> Evaluation:
-    """Scores by cell with 95 % intervals; against `best`, whether it is shown to be better by the bar."""
+    """Scores by cell and suite with 95 % intervals; against `best`, whether it is shown to be better by the bar."""
     attempts = [judge.attempt(sample) for sample in samples]
     solved = sorted(a.problem.id for a in attempts if a.correct)
     sat = Counter(a.problem.cell for a in attempts)
@@ -48,13 +48,18 @@ def evaluate(
         CellScore(skill=cell.skill, level=cell.level, n=sat[cell], correct=right[cell])
         for cell in sorted(sat, key=lambda cell: cell.order)
     ]
-    return Evaluation(
+    suites = score_suites(attempts, judge.suites)
+    found = Evaluation(
         exam=exam,
         checkpoint=student.manifest,
-        score=wilson(len(solved), len(attempts)),
+        score=score_exam(attempts, suites),
         cells=tuple(cells),
         solved=tuple(solved),
         unanswered=sum(not a.response.strip() for a in attempts),
         cut_off=sum(a.finish == "length" for a in attempts),
-        verdict=decide(solved, best.solved, len(attempts), bar) if best and bar else None,
+        suites=suites,
     )
+    if best is None or bar is None:
+        return found
+    verdict = decide(solved, best.solved, len(attempts), bar, paired_suites(found, best))
+    return found.model_copy(update={"verdict": verdict})

@@ -19,7 +19,7 @@ from loop.files import file_digest
 from loop.ledger import Ledger
 from loop.records import Evaluation, Score, Spent
 from loop.rounds import LOST, Round, best_of
-from loop.statistics import paired_gain
+from loop.suites import gain_over
 
 STYLES = {"discarded": "dim", "failed": "red"}
 """How a row looks in a terminal; the words say the same."""
@@ -87,7 +87,7 @@ class Standing:
         if best is None or start is None or control is None:
             return None
         rival, name = max(((start, "round 0"), (control, "the control")), key=lambda pair: pair[0].score.score)
-        return (*paired_gain(best.solved, rival.solved, best.score.n), name)
+        return (*gain_over(rival, best), name)
 
 
 def read_standing(run: Path) -> Standing:

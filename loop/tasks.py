@@ -18,6 +18,7 @@ from loop.errors import ObjectiveError
 from loop.objective import Exam, ExamSource, Objective
 from loop.records import Cell, Problem, digest, seed_for
 from loop.sources import Source, read_problem_rows
+from loop.suites import refuse_empty, suites_of
 
 ENDLESS = 1_000_000
 """Problems that a generator is taken to have; each is drawn from its own index."""
@@ -104,6 +105,7 @@ class Tasks:
         self._seed = objective.seed
         self.practice = self._veins(range(len(tasks.practice)))
         after_dev = len(tasks.practice) + len(tasks.dev.sources)
+        self.suites = suites_of(tasks.dev, len(tasks.practice)) | suites_of(tasks.test, after_dev)
         listed = self._listed(tasks.dev, len(tasks.practice), known, "dev")
         listed_test = self._listed(tasks.test, after_dev, known | _prompts(listed), "test")
         self._keep_out(_prompts([*listed, *listed_test]))
@@ -114,6 +116,7 @@ class Tasks:
         self.test = listed_test or self._from_practice(tasks.test, known | _prompts(self.dev), "test")
         self._keep_out(known | _prompts([*self.dev, *self.test]))
         self._refuse_if_empty()
+        refuse_empty(self.suites, [*self.dev, *self.test])
 
     def draw(self, cell: Cell, wanted: int, seed: int, seen: Collection[str]) -> list[Problem]:
         """Fresh practice problems of a cell, at most `wanted`; none of a cell that there is not."""

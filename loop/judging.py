@@ -30,6 +30,7 @@ class Judge:
         self._sources = tuple(tasks.sources)  # and no more of the tasks: a judge is sent to children
         self.places = [source.answer for source in tasks.sources]
         """Where the answers of each source stand."""
+        self.verifiers = [source.verifiers[0] for source in tasks.sources]
         self.suites = tasks.suites
         """Of the exams, by the index of their source."""
         shown = [check_equations(row.response).verdict == "passed" for row in demonstrations]

@@ -105,6 +105,7 @@ class Tasks:
         self._seed = objective.seed
         self.practice = self._veins(range(len(tasks.practice)))
         after_dev = len(tasks.practice) + len(tasks.dev.sources)
+        self.samples = {"dev": tasks.dev.samples or 0, "test": tasks.test.samples or 0}
         self.suites = suites_of(tasks.dev, len(tasks.practice)) | suites_of(tasks.test, after_dev)
         listed = self._listed(tasks.dev, len(tasks.practice), known, "dev")
         listed_test = self._listed(tasks.test, after_dev, known | _prompts(listed), "test")
@@ -122,10 +123,6 @@ class Tasks:
         """Fresh practice problems of a cell, at most `wanted`; none of a cell that there is not."""
         vein = self.practice.get(cell)
         return vein.draw(wanted, seed, seen) if vein else []
-
-    def scorer(self, problem: Problem) -> Callable[[str], float] | None:
-        """See `scorer_of`."""
-        return scorer_of(self.sources[problem.source], problem)
 
     def _veins(self, indices: Collection[int]) -> dict[Cell, Vein]:
         veins: dict[Cell, Vein] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from loop.errors import ObjectiveError
 from loop.records import Attempt, Evaluation, Problem, Score, SuiteScore
@@ -87,3 +87,16 @@ def gain_over(old: Evaluation, new: Evaluation) -> tuple[float, float, float]:
     """The gain of a student over another on the same exam, with its 95 % interval."""
     suites = paired_suites(new, old)
     return weighted_gain(suites) if suites else paired_gain(new.solved, old.solved, new.score.n)
+
+
+def as_public(found: Evaluation) -> dict[str, Any]:
+    """What `--json` has of an exam beside its score: `suites`, and `pass_at` where answers were sampled."""
+    told: dict[str, Any] = {}
+    if found.suites:
+        told["suites"] = [
+            {"name": suite.name, "weight": suite.weight} | suite.score.model_dump(exclude={"correct"})
+            for suite in found.suites
+        ]
+    if found.sampled:
+        told["pass_at"] = found.sampled.model_dump() | {"pass_at": {at.k: at.share for at in found.sampled.pass_at}}
+    return told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
@@ -15,6 +16,11 @@ from scripted import Scripted
 from test_agents import rows, select
 
 from agents.engines.scripted import BATCH
+from loop.check import check_objective
+from loop.needs import estimate
+from loop.objective import read_objective
+from loop.report import render_report
+from loop.status import as_json, read_standing
 
 SAMPLES = {"dev": 4, "test": 2}
 LISTED = """  dev:
@@ -119,6 +125,37 @@ def test_death_among_the_sampled_answers_loses_and_repeats_nothing(
         assert (first.code, last.code) == (DIED, 0)
         assert difference(state(run), state(played)) == ""
         assert len(set(first.answered) & set(last.answered)) <= BATCH
+
+
+def test_report_and_json_show_the_suites_and_several_tries(played: Path) -> None:
+    standing, page = read_standing(played), render_report(played)
+    found = {room.name: told for room, told in sittings(played) if room.parent.name == "rounds"}
+    told = as_json(standing)
+    for row in told["rounds"]:
+        exam = found[f"{row['round']:03}"]
+        assert [suite["name"] for suite in row["dev"]["suites"]] == ["short", "long"]
+        assert row["dev"]["suites"][0] == {"name": "short", "weight": 0.75} | {
+            key: exam["suites"][0]["score"][key] for key in ("n", "score", "low", "high")
+        }
+        assert row["dev"]["pass_at"]["pass_at"] == {at["k"]: at["share"] for at in exam["sampled"]["pass_at"]}
+    assert told["rounds"][0]["test"].keys() - {"score", "low", "high", "n"} == {"pass_at"}
+    cells = [re.sub("<[^>]+>", " ", row).split() for row in re.findall(r'<tr id="suite-\d">(.*?)</tr>', page, re.S)]
+    assert [row[:4] for row in cells] == [["dev", "short", "0.75", "12"], ["dev", "long", "0.25", "24"]]
+    assert [row[4] for row in cells] == [f"{suite['score']['score']:.3f}" for suite in found["000"]["suites"]]
+    assert len(re.findall(r'<tr id="sampled-\d">', page)) == (4 if standing.best else 2), "of round 0 and the best"
+    assert f"4: {found['000']['sampled']['pass_at'][-1]['share']:.3f}" in page
+    assert "Dev has suites with weights" in page
+
+
+def test_check_says_what_the_exams_are_and_take(swift_path: Path) -> None:
+    lines = check_objective(write_suites(SMALL, swift_path / "checked"))
+    assert "dev: short 12 (weight 0.75), long 24 (weight 0.25); scored by weight" in lines
+    more = "at temperature 0.8 beside the greedy answer"
+    assert f"dev: each problem is answered 4 times {more}: 144 answers more a sitting" in lines
+    assert f"test: each problem is answered 2 times {more}: 12 answers more a sitting" in lines
+    plain = replace(SMALL, dev=36).write(swift_path / "plain")
+    costs = [estimate(read_objective(path), ()).exams for path in (swift_path / "checked/OBJECTIVE.md", plain)]
+    assert costs[0] / costs[1] == pytest.approx((36 * 5 + 3 * 6 * 3) / (36 + 3 * 6), rel=0.1)
 
 
 @pytest.mark.parametrize("budget", [9_000, 45_000])

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Level = int | str | None
 Name = Annotated[str, Field(max_length=200)]
+TEMPERATURE = 0.8
+"""Of who writes rows, where a plan says no other."""
 
 
 class Reply(BaseModel):
@@ -28,7 +30,7 @@ class Allotment(Reply):
 class Kept(Reply):
     """What all strategies say of the rows that they keep."""
 
-    temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
+    temperature: Annotated[float, Field(ge=0, le=2)] = TEMPERATURE
     """Of who writes the rows."""
     keep_per_problem: Annotated[int, Field(ge=1, le=64)] = 1
     """Rows of one problem that become examples, each of another path of solution (RFT, arXiv 2308.01825)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agents.briefs import BudgetLeft
 from loop.crew import Limits
@@ -17,6 +17,7 @@ MARGIN = 1.25
 
 BESIDE = "harness/"
 """Rooms of what a person asks for beside the rounds begin so: it is counted, and no limit is on it."""
+NO_SAMPLES: Mapping[str, int] = {"dev": 0, "test": 0}
 
 
 class BudgetSpent(Exception):
@@ -28,13 +29,24 @@ class Meter:
 
     From the start on, enough is held back for what no limit may end: the exam and the probe of the round at work;
     the control, trained on as many tokens as the rounds were, with as many looks at dev; the one of each weak
-    sampler; and the test. Round 0's two sittings are counted, and over before anything is asked of the budget.
+    sampler; and the test: where answers are sampled too, with those. Round 0's sittings are counted, and over before
+    anything is asked of the budget.
     """
 
-    def __init__(self, budget: Budget, ledger: Ledger, control: bool, test_size: float = 1.0, weak: int = 0) -> None:
-        """`test_size` is the size of the test, in dev exams; `weak` samplers sit dev at the end."""
+    def __init__(
+        self,
+        budget: Budget,
+        ledger: Ledger,
+        control: bool,
+        test_size: float = 1.0,
+        weak: int = 0,
+        samples: Mapping[str, int] = NO_SAMPLES,
+    ) -> None:
+        """Where `test_size` is the size of the test, in dev exams; `weak` samplers sit dev at the end; `samples` are
+        the answers that each problem of dev and of test is given beside the greedy one.
+        """
         self._budget, self._ledger, self._control, self._test_size = budget, ledger, control, test_size
-        self._weak = weak
+        self._weak, self._samples = weak, samples
         self._began = time.monotonic()
         self._before = ledger.seconds_before()
 
@@ -106,22 +118,27 @@ class Meter:
         told = [r.checkpoint.reinforced for r in self._ledger.rounds() if r.checkpoint and r.checkpoint.reinforced]
         talk = sum(one.talk for one in told) if self._control else 0  # of critics: nobody owes that again
         exams = [s for _, stage, s in rounds if stage == "sit the exam"]
+        sampled = [s for _, stage, s in rounds if stage == "sit the exam sampled"]
         probes = [s for _, stage, s in rounds if stage == "probe"]
         sitters = 3 if self._control else 2
         looks = len(exams) if self._control else 0  # round 0 stands for the round at work
-        sittings = 1 + looks + self._weak + sitters * self._test_size
+        dev, test = (1 + self._samples[exam] for exam in ("dev", "test"))
+        sittings = (1 + looks) * dev + self._weak + sitters * self._test_size * test
 
-        def owed(exam: float, probe: float, trained: float, done: float) -> float:
+        def owed(exam: float, all_samples: float, probe: float, trained: float, done: float) -> float:
+            exam = max(exam, all_samples / max(1, self._samples["dev"]))
             return max(0.0, MARGIN * (sittings * exam + probe) + trained - done)
 
         tokens = owed(
             max((s.tokens_sampled for s in exams), default=0),
+            max((s.tokens_sampled for s in sampled), default=0),
             max((s.tokens_sampled for s in probes), default=0),
             again.tokens_trained + again.tokens_sampled - talk,  # what it sampled, the control trains on in part
             done.tokens_trained + done.tokens_sampled,
         )
         seconds = owed(
             max((s.seconds for s in exams), default=0.0),
+            max((s.seconds for s in sampled), default=0.0),
             max((s.seconds for s in probes), default=0.0),
             again.seconds,
             done.seconds,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agents.purse import FREE
+from agents.strategies import TEMPERATURE
 from loop.check_cast import cast_lines
 from loop.contamination import Exams, exams_of
 from loop.documents import find_documents
@@ -87,7 +88,26 @@ def _task_lines(tasks: Tasks) -> list[str]:
         lines.append(f"  {cell.title}: practice {practice}, dev {dev[cell]}, test {test[cell]}")
     if len(cells) > MOST_CELLS:
         lines.append(f"  and {len(cells) - MOST_CELLS} more")
-    return [*lines, *(f"note: {note}" for note in tasks.notes)]
+    return [*lines, *_suite_lines(tasks), *(f"note: {note}" for note in tasks.notes)]
+
+
+def _suite_lines(tasks: Tasks) -> list[str]:
+    """The suites of each exam that has several, and how often its problems are answered."""
+    lines = []
+    for name, exam in (("dev", tasks.dev), ("test", tasks.test)):
+        sizes = Counter(problem.source for problem in exam if problem.source in tasks.suites)
+        weights = {index: tasks.suites[index].weight for index in sorted(sizes)}
+        whole = sum(weight or 0.0 for weight in weights.values())
+        shares = {i: "" if w is None else f" (weight {w / whole:.2f})" for i, w in weights.items()}
+        if len(sizes) > 1:
+            suites = ", ".join(f"{tasks.suites[i].name} {sizes[i]}{share}" for i, share in shares.items())
+            lines.append(f"{name}: {suites}; {'scored by weight' if whole else 'scored as one pool'}")
+        if samples := tasks.samples[name]:
+            lines.append(
+                f"{name}: each problem is answered {samples} times at temperature {TEMPERATURE:g} beside the greedy"
+                f" answer: {samples * len(exam):,} answers more a sitting"
+            )
+    return lines
 
 
 def _document_lines(objective: Objective, exams: Exams) -> list[str]:

@@ -7,7 +7,7 @@ from functools import partial
 
 from loop.bench import keyed
 from loop.errors import DamagedCheckpointError
-from loop.evaluate import evaluate, sit_exam
+from loop.evaluate import evaluate, sample_exam, sit_exam
 from loop.records import Checkpoint, Evaluation
 from loop.room import ATTEMPTS, CHECKPOINT, EVALUATION, PLAN, Room
 from loop.rounds import LOST, Round, best_of
@@ -111,4 +111,5 @@ def best_so_far(run: Run) -> tuple[Checkpoint, Evaluation]:
 def _examine(run: Run, room: Room, student: Checkpoint, exam: str) -> Evaluation:
     bench, problems = run.bench, run.bench.tasks.dev if exam == "dev" else run.bench.tasks.test
     attempts = room.once(ATTEMPTS, lambda: sit_exam(problems, student, room, bench))
-    return room.once(EVALUATION, lambda: evaluate(exam, attempts, student, bench.judge))
+    sampled = sample_exam(exam, student, room, bench)
+    return room.once(EVALUATION, lambda: evaluate(exam, attempts, student, bench.judge, sampled=sampled))

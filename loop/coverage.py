@@ -72,17 +72,17 @@ def _quality(name: str, rows: Sequence[tuple[Sample, Critique]]) -> SamplingQual
     verdicts = [critique.false_positive for _, critique in rows if critique.passed]
     judged = [verdict for verdict in verdicts if verdict is not None]
     why = Counter(critique.reason for _, critique in rows)
+    usual = median_low(drawn.values())
     return SamplingQuality(
         sampler=name, problems=len(drawn), samples=len(rows), passed=len(verdicts),
-        distinct=sum(map(len, ways.values())), at=tuple(_at(k, drawn, ways) for k in _sizes(drawn.values())),
+        distinct=sum(map(len, ways.values())), at=tuple(_at(k, drawn, ways) for k in sizes_up_to(usual)),
         judged=len(judged), false_positives=sum(judged), cut_off=why["cut off"], empty=why["empty"],
     )  # fmt: skip
 
 
-def _sizes(drawn: Iterable[int]) -> list[int]:
-    """The usual number of samples a problem, which half of them have at least, and the powers of two below it."""
-    usual = median_low(drawn)
-    return [*(2**power for power in range(usual.bit_length()) if 2**power < usual), usual]
+def sizes_up_to(samples: int) -> list[int]:
+    """The numbers of samples that are told of: the powers of two below it, and itself."""
+    return [*(2**power for power in range(samples.bit_length()) if 2**power < samples), samples]
 
 
 def _at(k: int, drawn: Mapping[str, int], ways: Mapping[str, Counter[str]]) -> AtK:

@@ -9,7 +9,7 @@ from statistics import NormalDist
 
 from loop.records import Problem, Verdict, digest
 from loop.rounds import Noise, Round
-from loop.statistics import mcnemar, wilson
+from loop.statistics import Paired, mcnemar, weighted_mcnemar, wilson
 
 ALPHA = 0.05
 """The most that the level of one reading may be, and what a kept round earns."""
@@ -61,27 +61,35 @@ def bar_of(rounds: Sequence[Round]) -> Bar:
     return Bar(level=level_after(decided), reads=len(decided) + 1, flips=flips)
 
 
-def decide(new: Collection[str], old: Collection[str], n: int, bar: Bar) -> Verdict:
+def decide(new: Collection[str], old: Collection[str], n: int, bar: Bar, suites: Sequence[Paired] = ()) -> Verdict:
     """Whether the problems that `new` solved, of n, show it to be better than `old`.
 
     p must be below the bar's level, and the gain above the noise floor: what flips alone give in 95 of 100 cases,
     1.645·√(n·flips) problems. Flips go both ways alike, and so the exact test allows for those it sees, as part of
     better + worse; the floor adds to it only where two checkpoints differ on fewer problems than one does from
-    itself.
+    itself. Of an exam with weights (`suites`) gain and floor are shares of the score, in which a problem of a suite
+    counts weight/n: 1.645·√(Σ n·flips·(weight/n)²).
     """
-    verdict = mcnemar(new, old, bar.level)
-    floor = Z_FLOOR * sqrt(n * bar.flips)
-    keep = verdict.keep and verdict.better - verdict.worse > floor
+    if suites:
+        verdict = weighted_mcnemar(suites, bar.level)
+        floor = Z_FLOOR * sqrt(sum(suite.n * bar.flips * suite.step**2 for suite in suites))
+    else:
+        verdict = mcnemar(new, old, bar.level)
+        floor = Z_FLOOR * sqrt(n * bar.flips)
+    gain = verdict.better - verdict.worse if verdict.gain is None else verdict.gain
+    keep = verdict.keep and gain > floor
     return verdict.model_copy(update={"reads": bar.reads, "floor": floor, "keep": keep})
 
 
 def in_words(verdict: Verdict) -> str:
     """The verdict for people and planners: "42 better, 32 worse, p = 0.148; reading 2 of dev asks p < 0.0465"."""
-    words = f"{verdict.better} better, {verdict.worse} worse, p = {verdict.p:.3g}"
+    by_weight = "" if verdict.gain is None else f"{100 * verdict.gain:+.1f} points by weight, "
+    words = f"{verdict.better} better, {verdict.worse} worse, {by_weight}p = {verdict.p:.3g}"
     if verdict.reads:
         words += f"; reading {verdict.reads} of dev asks p < {verdict.level:.3g}"
     if verdict.p < verdict.level and not verdict.keep:
-        words += f", and a gain of more than {verdict.floor:.1f} problems, which flips alone may give"
+        floor = f"{verdict.floor:.1f} problems" if verdict.gain is None else f"{100 * verdict.floor:.1f} points"
+        words += f", and a gain of more than {floor}, which flips alone may give"
     return words
 
 
@@ -102,10 +110,10 @@ def optimism(verdict: Verdict, n: int) -> float:
     A gain that passed a bar is too large on average: with g the true gain and s = √(better + worse)/n, what is seen
     is normal around g, cut off below z·s. g is put where the mean of that is what was seen, its maximum likelihood
     (Zhong & Prentice 2008, Biostatistics 9:621), but not below 0. Half of the excess is the new score's, half the old
-    one's being too low: their errors are of one size.
+    one's being too low: their errors are of one size. Of an exam with weights, g and s are those of the score.
     """
-    s = sqrt(verdict.better + verdict.worse) / n
-    seen = (verdict.better - verdict.worse) / n
+    s = sqrt(verdict.better + verdict.worse) / n if verdict.gain is None else verdict.spread
+    seen = (verdict.better - verdict.worse) / n if verdict.gain is None else verdict.gain
     if not s or not verdict.keep:
         return 0.0
     cut = max(0.0, NORMAL.inv_cdf(1 - verdict.level))

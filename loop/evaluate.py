@@ -5,19 +5,34 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from agents.strategies import TEMPERATURE
 from loop.bench import Bench, keyed
 from loop.decide import Bar, decide, noise_of, problems_again
 from loop.judging import Judge
 from loop.records import CellScore, Checkpoint, Evaluation, Problem, Sample
-from loop.room import AGAIN, ATTEMPTS, Room
+from loop.room import AGAIN, ATTEMPTS, SAMPLED, Room
 from loop.rounds import Noise
+from loop.sampled import keyed_samples, with_sampled
 from loop.seats import Draw
-from loop.statistics import wilson
+from loop.suites import paired_suites, score_exam, score_suites
 
 
 def sit_exam(problems: Sequence[Problem], student: Checkpoint, room: Room, bench: Bench) -> list[Sample]:
     """The student's greedy answer to every problem. What it costs was held back, so no limit ends it."""
     return bench.draw(room, ATTEMPTS, [Draw(bench.student_of(student), keyed(problems))])
+
+
+def sample_exam(exam: str, student: Checkpoint, room: Room, bench: Bench) -> list[Sample]:
+    """The student's answers to every problem of dev or test at the temperature at which a plan would draw them.
+
+    None where the objective asks for none. What it costs was held back.
+    """
+    samples = bench.tasks.samples[exam]
+    if not samples:
+        return []
+    wanted = keyed_samples(bench.tasks.dev if exam == "dev" else bench.tasks.test, samples)
+    draw = Draw(bench.student_of(student), wanted, temperature=TEMPERATURE)
+    return room.once(SAMPLED, lambda: bench.draw(room, SAMPLED, [draw]))
 
 
 def sit_again(problems: Sequence[Problem], student: Checkpoint, room: Room, bench: Bench) -> list[Sample]:
@@ -38,8 +53,12 @@ def evaluate(
     judge: Judge,
     best: Evaluation | None = None,
     bar: Bar | None = None,
+    sampled: Sequence[Sample] = (),
 ) -> Evaluation:
-    """Scores by cell with 95 % intervals; against `best`, whether it is shown to be better by the bar."""
+    """Scores by cell and suite with 95 % intervals; against `best`, whether it is shown to be better by the bar.
+
+    The greedy answers alone decide; of the `sampled` ones it is told what they come to.
+    """
     attempts = [judge.attempt(sample) for sample in samples]
     solved = sorted(a.problem.id for a in attempts if a.correct)
     sat = Counter(a.problem.cell for a in attempts)
@@ -48,13 +67,20 @@ def evaluate(
         CellScore(skill=cell.skill, level=cell.level, n=sat[cell], correct=right[cell])
         for cell in sorted(sat, key=lambda cell: cell.order)
     ]
-    return Evaluation(
+    suites = score_suites(attempts, judge.suites)
+    found = Evaluation(
         exam=exam,
         checkpoint=student.manifest,
-        score=wilson(len(solved), len(attempts)),
+        score=score_exam(attempts, suites),
         cells=tuple(cells),
         solved=tuple(solved),
         unanswered=sum(not a.response.strip() for a in attempts),
         cut_off=sum(a.finish == "length" for a in attempts),
-        verdict=decide(solved, best.solved, len(attempts), bar) if best and bar else None,
+        suites=suites,
     )
+    if sampled:
+        found = with_sampled(found, sampled, len(sampled) // len(samples), judge)
+    if best is None or bar is None:
+        return found
+    verdict = decide(solved, best.solved, len(attempts), bar, paired_suites(found, best))
+    return found.model_copy(update={"verdict": verdict})

@@ -196,7 +196,7 @@ def _known_keys(steps: list[str | int], top: type[BaseModel]) -> str:
         if inner and inner is not model and key in inner.model_fields:
             return f"{key} belongs under {name}"
     known = [field.alias or name for name, field in model.model_fields.items()]
-    return closest(key, [name for name in known if name != "sources"])
+    return closest(key, known)
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

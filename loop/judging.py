@@ -30,6 +30,9 @@ class Judge:
         self._sources = tuple(tasks.sources)  # and no more of the tasks: a judge is sent to children
         self.places = [source.answer for source in tasks.sources]
         """Where the answers of each source stand."""
+        self.verifiers = [source.verifiers[0] for source in tasks.sources]
+        self.suites = tasks.suites
+        """Of the exams, by the index of their source."""
         shown = [check_equations(row.response).verdict == "passed" for row in demonstrations]
         self.checks_working = bool(shown) and sum(shown) >= WORKING_SHARE * len(shown)
         """Whether a sample's working is checked as well as its answer: a right answer alone is a weak check."""

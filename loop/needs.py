@@ -74,7 +74,7 @@ def estimate(objective: Objective, demonstrations: Sequence[Demonstration]) -> C
     settings = read_preset(objective.student.removeprefix("scratch/")).training if is_scratch else FULL
     sizes = [len(d.prompt.encode()) + len(d.response.encode()) for d in demonstrations] or [UNKNOWN_ROW]
     a_row = sum(sizes) / len(sizes)
-    dev, test = (_size(exam, objective.folder) for exam in (objective.tasks.dev, objective.tasks.test))
+    dev, test = (answers_of(exam, objective.folder) for exam in (objective.tasks.dev, objective.tasks.test))
     samples = settings.samples
     trained = settings.epochs * (len(demonstrations) + 2 * samples / SAMPLES_EACH)
     students = 1 + Distillation().links if objective.training.method == "distill" else 1
@@ -93,10 +93,13 @@ def estimate(objective: Objective, demonstrations: Sequence[Demonstration]) -> C
     )
 
 
-def _size(exam: Exam, folder: Path) -> int:
-    """Problems of an exam; of a file without a size, its lines."""
+def answers_of(exam: Exam, folder: Path) -> int:
+    """Answers of one sitting: to each problem the greedy one, and those sampled. Of a file without a size, its lines
+    are its problems.
+    """
     files = ((folder / s.source).read_bytes().count(b"\n") + 1 for s in exam.sources if s.size is None)
-    return (exam.size or 0) + sum(s.size or 0 for s in exam.sources) + sum(files)
+    problems = (exam.size or 0) + sum(s.size or 0 for s in exam.sources) + sum(files)
+    return problems * (1 + (exam.samples or 0))
 
 
 # The cast.

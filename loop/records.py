@@ -6,17 +6,15 @@ import hashlib
 import json
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from agents.strategies import Level
+from loop.record import Record as Record
 from loop.reinforcement import Reinforcement
+from loop.scores import CellScore as CellScore
+from loop.scores import Sampled as Sampled
+from loop.scores import Score as Score
+from loop.scores import SuiteScore as SuiteScore
+from loop.scores import Verdict as Verdict
 from loop.verifiers import Check
-
-
-class Record(BaseModel):
-    """Base of all records: frozen, and a key that is not declared is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def digest(*parts: object) -> str:
@@ -167,41 +165,6 @@ class Attempt(Record):
     detail: str = ""
 
 
-class CellScore(Record):
-    """Right answers in one cell."""
-
-    skill: str
-    level: Level = None
-    n: int
-    correct: int
-
-
-class Score(Record):
-    """A share of right answers with its 95 % Wilson interval (Wilson 1927)."""
-
-    n: int
-    correct: int
-    score: float
-    low: float
-    high: float
-
-
-class Verdict(Record):
-    """The paired test of a checkpoint against the best so far: exact one-sided McNemar."""
-
-    better: int
-    """Problems that only the new checkpoint solves."""
-    worse: int
-    """Problems that only the best so far solves."""
-    p: float
-    keep: bool
-    level: float = 0.05
-    reads: int = 0
-    """What p had to be below (loop/decide.py); readings of dev up to this one, 0 where they did not count."""
-    floor: float = 0.0
-    """Problems that better − worse had to exceed: the noise floor."""
-
-
 class Evaluation(Record):
     """The student's score on an exam, by cell, and which problems it solved."""
 
@@ -214,6 +177,10 @@ class Evaluation(Record):
     unanswered: int = 0
     cut_off: int = 0
     verdict: Verdict | None = None
+    suites: tuple[SuiteScore, ...] = ()
+    """Of an exam that is a list of sources, one each."""
+    sampled: Sampled | None = None
+    """Of an exam with `samples`."""
 
 
 class Checkpoint(Record):

@@ -24,6 +24,7 @@ from loop.records import Cell, Score, Spent
 from loop.report_cast import cast_parts
 from loop.report_leaks import leaks_of
 from loop.report_samples import sample_parts
+from loop.report_suites import suite_parts
 from loop.report_training import training_parts
 from loop.room import DIAGNOSIS, HARNESS, PLAN, Room
 from loop.rounds import Round
@@ -125,6 +126,7 @@ def _page(source: Source) -> dict[str, Any]:
         "objective": _text(folder / "OBJECTIVE.md"),
         "settings": settings,
         **training_parts(folder, ledger, standing),
+        **suite_parts(standing),
         **sample_parts(standing.rounds, standing.events, standing.ended),
         **cast_parts([source.room(name) for name in source.rooms()], settings, ledger),
     }

@@ -109,6 +109,7 @@ PAIRS = _rows("pair", "pairs.jsonl", Pair)
 DRILLS = _rows("drill", "drills.jsonl", Drill)
 CHECKPOINT = Stage[Checkpoint]("train", "checkpoint", save=lambda *_: None, load=lambda _: None)  # type: ignore[arg-type, return-value]
 ATTEMPTS = _appended("sit the exam", "attempts.jsonl", Sample)
+SAMPLED = _appended("sit the exam sampled", "attempts_sampled.jsonl", Sample)
 AGAIN = _appended("sit again", "again.jsonl", Sample)
 EVALUATION = _record("evaluate", "evaluation.json", Evaluation)
 PROBE = _appended("probe", "probe.jsonl", Sample)

@@ -85,7 +85,7 @@ def open_run(objective: Objective, folder: Path, screen: Screen) -> Run:
         seats_of(players or (), objective) for players in (objective.cast.sampler, objective.cast.teachers)
     )
     smaller = weaker((*samplers.values(), *teachers.values()), find_student(objective).parameters or 0)
-    meter = Meter(objective.budget, ledger, objective.control, test_size=sizes, weak=len(smaller))
+    meter = Meter(objective.budget, ledger, objective.control, sizes, len(smaller), tasks.samples)
     ledger.begin_launch()
     beats = [0.0]
 

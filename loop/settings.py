@@ -40,6 +40,8 @@ class ExamSource(Source):
     """
 
     size: Size | None = None
+    weight: Annotated[float, Field(gt=0, le=10**6)] | None = None  # type: ignore[assignment]  # 1 would hide it
+    """Of its score in the exam's; None where it is not stated."""
 
     @model_validator(mode="after")
     def _ends(self) -> "ExamSource":
@@ -49,11 +51,13 @@ class ExamSource(Source):
 
 
 class Exam(Settings):
-    """{from: practice, size}, or a list of sources: then `sources` is filled and `size` is None."""
+    """{from: practice, size}, or a list of sources, alone or as {sources}: then `size` is None."""
 
     from_: Literal["practice"] | None = Field(default=None, alias="from")
     size: Size | None = None
-    sources: tuple[ExamSource, ...] = ()
+    sources: Annotated[tuple[ExamSource, ...], Field(strict=False)] = ()
+    samples: Annotated[int, Field(ge=2, le=1000)] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Answers to every problem that are sampled beside the greedy one; they decide nothing."""
 
     @property
     def from_practice(self) -> bool:
@@ -65,8 +69,13 @@ class Exam(Settings):
     def _one_of_two_forms(cls, value: object) -> object:
         if isinstance(value, list | tuple) and value:
             return {"sources": tuple(value)}
-        if not isinstance(value, dict) or "sources" in value:
+        if not isinstance(value, dict):
             raise mistake("is no exam; write {from: practice, size: 300} or a list of sources")
+        if "sources" in value and not value["sources"]:
+            raise mistake("is empty; write at least one", "sources")
+        for key in ("from", "size"):
+            if "sources" in value and key in value:
+                raise mistake("stands beside sources; take one out, each source has a size of its own", key)
         return value
 
     @model_validator(mode="after")

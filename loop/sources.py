@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from agents.strategies import Level
+from loop.code_tasks import RUNS_ANSWERS
 from loop.errors import ObjectiveError
 from loop.verifiers import VERIFIERS, check_answer, read_number
 
@@ -147,6 +148,9 @@ class Source(Settings):
     def _fits_its_source(self, info: ValidationInfo) -> "Source":
         if not self.is_file:
             _check_task(self)
+            if self.task in RUNS_ANSWERS and "scorer" in self.verifiers:
+                words = "runs the student's answer as code, and there is no sandbox; write verifier: exact, or take"
+                raise mistake(f"{words} another task", "source")
             return self
         for key in ("config", "sweep"):
             if getattr(self, key):

@@ -19,7 +19,7 @@ from loop.files import file_digest
 from loop.ledger import Ledger
 from loop.records import Evaluation, Score, Spent
 from loop.rounds import LOST, Round, best_of
-from loop.statistics import paired_gain
+from loop.suites import as_public, gain_over
 
 STYLES = {"discarded": "dim", "failed": "red"}
 """How a row looks in a terminal; the words say the same."""
@@ -87,7 +87,7 @@ class Standing:
         if best is None or start is None or control is None:
             return None
         rival, name = max(((start, "round 0"), (control, "the control")), key=lambda pair: pair[0].score.score)
-        return (*paired_gain(best.solved, rival.solved, best.score.n), name)
+        return (*gain_over(rival, best), name)
 
 
 def read_standing(run: Path) -> Standing:
@@ -127,7 +127,7 @@ def as_json(standing: Standing) -> dict[str, Any]:
         "rounds": [_round(standing, r) for r in standing.rounds],
     }
     if control := standing.exams.control():
-        answer["control"] = {"dev": _score(control.score)}
+        answer["control"] = {"dev": _score(control.score, control)}
     return answer
 
 
@@ -239,23 +239,25 @@ def _evaluation(run: Path, room: str, digest: str) -> Evaluation:
 
 
 def _round(standing: Standing, closed: Round) -> dict[str, Any]:
-    cost = standing.spent.get(f"{closed.round:03}", Spent())
+    room = f"{closed.round:03}"
+    cost = standing.spent.get(room, Spent())
     row: dict[str, Any] = {
         "round": closed.round,
         "status": closed.status,
-        "dev": _score(closed.dev) if closed.dev else None,
+        "dev": _score(closed.dev, standing.exams.by_room.get(room)) if closed.dev else None,
         "kept": closed.status in ("kept", "start"),
         "strategies": list(closed.strategies),
         "spent": cost.model_dump(),
     }
     who = "best" if closed.round == standing.best else "start" if closed.round == 0 else ""
     if who and (tested := standing.exams.test(who, standing.best)):
-        row["test"] = _score(tested.score)
+        row["test"] = _score(tested.score, tested)
     return row
 
 
-def _score(score: Score) -> dict[str, Any]:
-    return {"score": score.score, "low": score.low, "high": score.high, "n": score.n}
+def _score(score: Score, exam: Evaluation | None) -> dict[str, Any]:
+    more = as_public(exam) if exam else {}
+    return {"score": score.score, "low": score.low, "high": score.high, "n": score.n, **more}
 
 
 def _tested(standing: Standing, number: int) -> str:

@@ -18,6 +18,7 @@ from loop.errors import ObjectiveError
 from loop.objective import Exam, ExamSource, Objective
 from loop.records import Cell, Problem, digest, seed_for
 from loop.sources import Source, read_problem_rows
+from loop.suites import refuse_empty, suites_of
 
 ENDLESS = 1_000_000
 """Problems that a generator is taken to have; each is drawn from its own index."""
@@ -104,6 +105,8 @@ class Tasks:
         self._seed = objective.seed
         self.practice = self._veins(range(len(tasks.practice)))
         after_dev = len(tasks.practice) + len(tasks.dev.sources)
+        self.samples = {"dev": tasks.dev.samples or 0, "test": tasks.test.samples or 0}
+        self.suites = suites_of(tasks.dev, len(tasks.practice)) | suites_of(tasks.test, after_dev)
         listed = self._listed(tasks.dev, len(tasks.practice), known, "dev")
         listed_test = self._listed(tasks.test, after_dev, known | _prompts(listed), "test")
         self._keep_out(_prompts([*listed, *listed_test]))
@@ -114,15 +117,12 @@ class Tasks:
         self.test = listed_test or self._from_practice(tasks.test, known | _prompts(self.dev), "test")
         self._keep_out(known | _prompts([*self.dev, *self.test]))
         self._refuse_if_empty()
+        refuse_empty(self.suites, [*self.dev, *self.test])
 
     def draw(self, cell: Cell, wanted: int, seed: int, seen: Collection[str]) -> list[Problem]:
         """Fresh practice problems of a cell, at most `wanted`; none of a cell that there is not."""
         vein = self.practice.get(cell)
         return vein.draw(wanted, seed, seen) if vein else []
-
-    def scorer(self, problem: Problem) -> Callable[[str], float] | None:
-        """See `scorer_of`."""
-        return scorer_of(self.sources[problem.source], problem)
 
     def _veins(self, indices: Collection[int]) -> dict[Cell, Vein]:
         veins: dict[Cell, Vein] = {}

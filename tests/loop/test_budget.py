@@ -98,6 +98,16 @@ def test_what_is_owed_at_the_end_is_held_back(ledger: Ledger) -> None:
     assert beside.left().tokens == before - 2 * 3000, "what the control has trained is held back no more"
 
 
+def test_what_is_sampled_at_the_exams_is_held_back_too(ledger: Ledger) -> None:
+    spend(ledger, "000", "sit the exam", tokens_sampled=1000, seconds=10)
+    spend(ledger, "000", "sit the exam sampled", tokens_sampled=4800, seconds=20)
+    samples = {"dev": 4, "test": 3}
+    meter = Meter(Budget(rounds=9, tokens=100_000), ledger, control=True, test_size=2.0, weak=1, samples=samples)
+    # Each of four samples took 1,200: the round at work and the control look at dev, 5 answers each, a weak sampler
+    # answers once, and three sit a test twice the size of dev, 4 answers each.
+    assert meter.left().tokens == 100_000 - 5800 - MARGIN * 1200 * (2 * 5 + 1 + 3 * 2 * 4)
+
+
 def test_a_spent_budget_is_named(ledger: Ledger) -> None:
     spend(ledger, "001", "sample", tokens_sampled=999)
     assert Meter(Budget(rounds=1, tokens=1000), ledger, control=True).limits().tokens == 1

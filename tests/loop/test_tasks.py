@@ -10,7 +10,7 @@ import pytest
 from loop.errors import ObjectiveError
 from loop.objective import read_objective
 from loop.records import Cell, Problem
-from loop.tasks import Tasks, folded
+from loop.tasks import Tasks, folded, scorer_of
 
 SUMS = "reasoning_gym/chain_sum, config: {min_digits: 1, max_digits: 1}"
 TWO_TERMS = "reasoning_gym/chain_sum, config: {min_digits: 1, max_digits: 1, min_terms: 2, max_terms: 2}"
@@ -231,9 +231,9 @@ def test_two_sources_may_not_give_one_cell(tmp_path: Path) -> None:
 def test_a_problem_is_found_again_by_the_librarys_scorer(tmp_path: Path) -> None:
     tasks = make(tmp_path, f"{{source: {SUMS}, sweep: {{terms: [2, 3]}}}}")
     for problem in (*tasks.dev[::5], *practice_of(tasks, 3)):
-        score = tasks.scorer(problem)
+        score = scorer_of(tasks.sources[problem.source], problem)
         assert score is not None
         assert score(problem.answer) == 1.0 and score(str(int(problem.answer) + 1)) < 1.0
     write(tmp_path / "p.jsonl", rows(range(100)))
     of_a_file = make(tmp_path, "{source: p.jsonl}")
-    assert of_a_file.scorer(of_a_file.dev[0]) is None
+    assert scorer_of(of_a_file.sources[of_a_file.dev[0].source], of_a_file.dev[0]) is None

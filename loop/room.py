@@ -198,10 +198,7 @@ class Room:
     def spend(
         self, stage: Stage[Any], spent: Spent, engine_seconds: float = 0.0, peak_bytes: int = 0, by: str = ""
     ) -> None:
-        """Set what a stage has cost so far; its seconds are added by `once`.
-
-        Args: by: who has spent it, where several do in one stage: each sets its own part, and the sum is kept.
-        """
+        """Set what a stage has cost so far, or one of several of its parts; its seconds are added by `once`."""
         self._parts[stage.name, by] = (spent, engine_seconds, peak_bytes)
         parts = [part for (name, _), part in self._parts.items() if name == stage.name]
         total = sum((part[0] for part in parts), Spent())

@@ -55,7 +55,8 @@ def refuses(prompt: str, body: dict[str, Any], sample: int) -> str:
 
 @pytest.fixture(scope="module")
 def judge() -> Judge:
-    tasks: Any = SimpleNamespace(sources=[SimpleNamespace(answer="####", verifiers=("numeric",), scorer=None)])
+    source = SimpleNamespace(answer="####", verifiers=("numeric",), scorer=None)
+    tasks: Any = SimpleNamespace(sources=[source], suites={})
     return Judge(tasks, SHOWN)
 
 

@@ -22,6 +22,7 @@ from loop.objective import Demonstration, Objective, read_demonstrations, read_o
 from loop.presets import Student
 from loop.run import describe_student, run_folder
 from loop.tasks import Tasks
+from loop.verifier_gold import gauge_verifier, gold_lines
 from loop.verifiers import extract_answer
 
 MOST_CELLS = 20
@@ -44,6 +45,7 @@ def check_objective(path: Path) -> list[str]:
         *needs,
         *_demonstration_lines(objective, demonstrations, tasks, exams),
         *_task_lines(tasks),
+        *gold_lines(gauge_verifier(objective, tasks, Judge(tasks, demonstrations), demonstrations)),
         *_document_lines(objective, exams),
         *_length_notes(student, demonstrations, tasks),
         *cast_lines(objective),

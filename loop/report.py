@@ -104,6 +104,7 @@ def _page(source: Source) -> dict[str, Any]:
         "best": next((r for r in standing.rounds if r.round == standing.best), None),
         "noise": next((r.noise for r in standing.rounds if r.noise), None),
         "flattery": _flattery(standing),
+        "gold": next((r.gold for r in standing.rounds if r.gold), None),
         "last_card": cards[-1] if cards else None,
         "launches": ledger.launches(),
         "total": total,

@@ -87,6 +87,22 @@ class Noise(Record):
     fell: int
 
 
+class GoldShare(Record):
+    """Of responses of known worth, the share that the verifier judges rightly."""
+
+    what: str
+    """In words, with what is right: "demonstrations accepted"."""
+    share: Score
+
+
+class VerifierGold(Record):
+    """What the verifiers make of responses of known worth: see loop/verifier_gold.py."""
+
+    shares: tuple[GoldShare, ...]
+    refused: tuple[str, ...] = ()
+    """Prompts of a few demonstrations that they refuse."""
+
+
 class Round(Record):
     """One pass of the line, closed: a ledger line that stays, whatever came of it."""
 
@@ -111,6 +127,8 @@ class Round(Record):
     verdict: Verdict | None = None
     noise: Noise | None = None
     """Of round 0's checkpoint."""
+    gold: VerifierGold | None = None
+    """Of round 0, on all demonstrations."""
     false_positive_rate: float | None = None
     """Of the admitted samples, the share whose working an independent check finds unsound."""
     answer_false_positive_rate: float | None = None

@@ -58,6 +58,7 @@ from loop.seek import seek_questions
 from loop.steady import steadily
 from loop.train import make_student, train_student
 from loop.tried import all_tried
+from loop.verifier_gold import gauge_verifier
 from loop.vitals import signs_of_collapse
 from loop.write import write_pieces
 
@@ -103,6 +104,7 @@ def play_round_zero(run: Run) -> Round:
         round=0, status="start", dev=evaluation.score, checkpoint=student,
         dev_cells=evaluation.cells, probe=tally_probe(probe, bench.judge),
         noise=measure_noise(evaluation, again, bench.judge),
+        gold=gauge_verifier(run.objective, bench.tasks, bench.judge, (*bench.demonstrations, *bench.held_out)),
     )  # fmt: skip
     return room.once(ROUND, lambda: closed)
 

@@ -32,7 +32,7 @@ SMALL = Scripted(problems=30, demonstrations=14, dev=8, test=4, orchestrator="un
 """Its plans do not look at the budget, so that this runs out anywhere."""
 ENDS = ("plan", "mix", "ledger")
 """Where tokens run out in round 1, by its last finished stage: as it samples, before it trains, as it closes."""
-APPENDED = ("samples.jsonl", "attempts.jsonl", "again.jsonl", "probe.jsonl", "talks.jsonl")
+APPENDED = ("samples.jsonl", "attempts.jsonl", "attempts_sampled.jsonl", "again.jsonl", "probe.jsonl", "talks.jsonl")
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,20 @@ def test_report_and_json_show_the_suites_and_several_tries(played: Path) -> None
     assert "Dev has suites with weights" in page
 
 
+def test_round_0_says_what_the_verifier_makes_of_gold(played: Path) -> None:
+    start, *others = read_standing(played).rounds
+    assert start.gold and [(one.what, one.share.correct, one.share.n) for one in start.gold.shares] == [
+        ("demonstrations accepted", 14, 14),
+        ("demonstrations with another result refused", 14, 14),
+        ("demonstrations with a wrong line refused", 14, 14),
+        ("answers of practice problems accepted", 10, 10),
+        ("changed answers of practice problems refused", 10, 10),
+    ]
+    assert not start.gold.refused and not any(other.gold for other in others)
+    told = re.search('id="gold">(.*?)</p>', render_report(played), re.S)
+    assert told and "14 of 14 demonstrations accepted (0.78–1.00)" in told[1]
+
+
 def test_check_says_what_the_exams_are_and_take(swift_path: Path) -> None:
     lines = check_objective(write_suites(SMALL, swift_path / "checked"))
     assert "dev: short 12 (weight 0.75), long 24 (weight 0.25); scored by weight" in lines

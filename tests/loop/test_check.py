@@ -118,7 +118,7 @@ def test_levels_with_few_problems_and_endless_ones(tmp_path: Path) -> None:
 def test_what_a_scratch_student_is_too_short_for(tmp_path: Path) -> None:
     path = changed(Scripted().write(tmp_path), as_student("scratch/tiny"))
     with (tmp_path / "demos.jsonl").open("a") as file:
-        file.write(json.dumps({"prompt": "Count.", "response": "1 " * 600 + "#### 1"}) + "\n")
+        file.write(json.dumps({"prompt": "Count.", "response": "1 " * 600 + "\n1 + 1 = 2\n#### 2"}) + "\n")
     notes = [text for text in check_objective(path) if text.startswith("note:")]
     assert [("longer than 1024 bytes" in text, "reads 1024" in text) for text in notes] == [
         (True, False),

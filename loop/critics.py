@@ -1,5 +1,6 @@
-"""Critics: the models of the cast that judge, and what a verdict of theirs does to a critique. One place for samples
-and for answers that are rewarded.
+"""Critics: the models of the cast that judge, and what a verdict of theirs does to a critique.
+
+One place for samples and for answers that are rewarded.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ The objective is the default one. Four students sit the same sealed test:
   one that does best on dev counts. It takes an hour or two on two cores, so what it came to is kept in
   benchmarks/results/small_beats_big.json; `--big` trains it again, and so does every change of the task.
 - 0.35M (preset `tiny`), improved by the loop: `loop run`, to the end of its rounds.
-- the same by the uniform plan, in as many rounds as it takes to spend as many tokens, and no more.
+- the same by the uniform plan, in as many rounds as it takes to spend as many tokens.
 - the same on the demonstrations alone, for as many tokens as the loop trained: the loop's control.
 What is done in FOLDER is not done again: the command can be stopped and goes on.
 """
@@ -137,6 +137,7 @@ def big_students(size: Size, folder: Path, again: bool, pool: Executor) -> Calla
             "students": [asdict(sat) | {"dev": sat.dev.model_dump(), "test": sat.test.model_dump()} for sat in found],
         }
         if size != QUICK:
+            KEPT.parent.mkdir(exist_ok=True)
             write_atomic(KEPT, json.dumps(told) + "\n")
         return found
 
@@ -173,7 +174,7 @@ def small_students(size: Size, folder: Path) -> list[Sat]:
     """The small student by the loop; by the uniform plan for as many tokens; and the loop's round 0 and control."""
     loop = play(write_objective(folder / "loop", size))
     spent = sum(one["spent"]["tokens_sampled"] + one["spent"]["tokens_trained"] for one in loop.rounds)
-    budget = {"rounds": 4 * size.rounds, "tokens": spent}
+    budget = {"rounds": 4 * size.rounds, "tokens": spent + spent // size.rounds}  # the last round may not fit
     told = write_objective(folder / "uniform", size, budget=budget, control=False, cast={"orchestrator": "uniform"})
     uniform = play(told)
     control = loop.sat("demonstrations alone, the loop's control", "control")
@@ -232,7 +233,7 @@ def show(big: list[Sat], small: list[Sat]) -> None:
         costs = f"{sat.tokens / 1e6:.2f}M", f"{sat.flops / 1e12:,.1f}"
         scores = f"{sat.dev.score:.3f}", f"{score.score:.3f}", f"{score.low:.3f}-{score.high:.3f}"
         table.add_row(f"{sat.parameters / 1e6:.2f}M", sat.name, *costs, *scores)
-    console = Console()
+    console = Console(width=118)
     console.print(table)
     best, loop = max(big, key=lambda sat: sat.dev.score), small[-1]
     for other in (best, *small[:-1]):

@@ -3,9 +3,9 @@
     python -m benchmarks.small_beats_big [--folder FOLDER] [--big] [--quick]
 
 The objective is the default one. Four students sit the same sealed test:
-- 30M parameters (preset `base`), trained on the demonstrations to convergence with each of three learning rates; the
-  one that does best on dev counts. It takes an hour or two on two cores, so what it came to is kept in
-  benchmarks/results/small_beats_big.json; `--big` trains it again, and so does every change of the task.
+- 30M parameters, trained on the demonstrations to convergence with each of three learning rates, in cycles of as many
+  passes as the small one's; the rate that does best on dev counts. It takes an hour or two on two cores, so what it
+  came to is kept in benchmarks/results/small_beats_big.json; `--big` trains it again, as does a change of the task.
 - 0.35M (preset `tiny`), improved by the loop: `loop run`, to the end of its rounds.
 - the same by the uniform plan, in as many rounds as it takes to spend as many tokens.
 - the same on the demonstrations alone, for as many tokens as the loop trained: the loop's control.
@@ -47,6 +47,10 @@ HERE = Path(__file__).parent
 DEFAULT = HERE.parent / "OBJECTIVE.md"
 KEPT = HERE / "results" / "small_beats_big.json"
 COMMAND = "python -m benchmarks.small_beats_big --big"
+TINY, BASE = read_preset("tiny"), read_preset("base")
+WIDE = {"hidden": 768, "heads": 12, "kv_heads": 4, "head_size": 64, "mlp": 2560}
+BIG = StudentPreset(architecture=TINY.architecture.model_copy(update=WIDE), training=BASE.training)
+"""Wider than the small one, no deeper: a CPU trains it 1.7 times as fast as the preset `base`, which is as large."""
 RATES = (3e-4, 6e-4, 1.2e-3)
 """Around the preset's own."""
 
@@ -55,17 +59,17 @@ RATES = (3e-4, 6e-4, 1.2e-3)
 class Size:
     """How large the benchmark is."""
 
-    big: str = "base"
     rounds: int = 8
     dev: int = 500
     test: int = 1000
-    cycle: int = 100
-    """Steps of a cycle of the big student's training: 12 passes over the demonstrations."""
+    cycle: int = 300
+    """Steps of a cycle of the big student's training, of 32 rows: as many passes as 600 steps of 16."""
     patience: int = 3
-    max_cycles: int = 12
+    max_cycles: int = 8
+    """The small one took as many."""
 
 
-QUICK = Size(big="small", rounds=1, dev=60, test=60, cycle=10, patience=1, max_cycles=1)
+QUICK = Size(rounds=1, dev=60, test=60, cycle=2, patience=1, max_cycles=1)
 """To see that everything runs; its numbers say nothing."""
 
 
@@ -114,12 +118,11 @@ class Sat:
 
 def big_students(size: Size, folder: Path, again: bool, pool: Executor) -> Callable[[], list[Sat]]:
     """Begin to train the big student with each learning rate, or find what it came to; call for that."""
-    preset = read_preset(size.big)
-    runs = {rate: begin_big(size, preset, rate, folder) for rate in RATES}
+    runs = {rate: begin_big(size, rate, folder) for rate in RATES}
     bench = runs[RATES[0]].bench
     exams = [problem.id for problem in (*bench.tasks.dev, *bench.tasks.test)]
     rows = [demonstration.model_dump() for demonstration in (*bench.demonstrations, *bench.held_out)]
-    task = digest(asdict(size), preset.model_dump(), RATES, exams, rows)
+    task = digest(asdict(size), BIG.model_dump(), RATES, exams, rows)
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
     if kept.get("task") == task and not again:
         known = [
@@ -144,13 +147,13 @@ def big_students(size: Size, folder: Path, again: bool, pool: Executor) -> Calla
     return wait
 
 
-def begin_big(size: Size, preset: StudentPreset, rate: float, folder: Path) -> Run:
+def begin_big(size: Size, rate: float, folder: Path) -> Run:
     """The run, of a round 0 alone, in which the big student is trained with this learning rate."""
     place = folder / f"big-{rate:g}"
-    path = write_objective(place, size, student=f"scratch/{size.big}", control=False)
-    run = open_run(read_objective(path), place / "run", Lines(f"{size.big}, rate {rate:g}"))
-    settings = preset.training.model_copy(update={"learning_rate": rate})
-    return replace(run, bench=replace(run.bench, student=run.bench.student.model_copy(update={"settings": settings})))
+    path = write_objective(place, size, control=False)
+    run = open_run(read_objective(path), place / "run", Lines(f"30M, rate {rate:g}"))
+    told = {"architecture": BIG.architecture, "settings": BIG.training.model_copy(update={"learning_rate": rate})}
+    return replace(run, bench=replace(run.bench, student=run.bench.student.model_copy(update=told)))
 
 
 def train_big(run: Run, rate: float, size: Size) -> Sat:

@@ -158,6 +158,7 @@ class Arms:
 
     def _lone(self, job: DistillJob, number: int, out: Path) -> Arm:
         """A student of its own, from the weights and the order of the rows that the link of this number has."""
+        from transformers import PrinterCallback
         from trl import SFTTrainer
 
         from loop.training.chain import begin
@@ -170,6 +171,7 @@ class Arms:
         trainer = SFTTrainer(
             model=model, args=arguments(link, max_steps=steps), train_dataset=rows, processing_class=tokenizer
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
         save(trainer.model, tokenizer, out)
         return self._measure([str(out)])

@@ -34,13 +34,13 @@ from loop.coverage import sampling_quality
 from loop.critique import criticise
 from loop.curate import admit, mix
 from loop.earlier import Earlier
-from loop.evaluate import evaluate, sit_exam
+from loop.evaluate import examine
 from loop.objective import Demonstration, read_objective
 from loop.paths import path_of
 from loop.presets import StudentPreset, read_preset
 from loop.records import Checkpoint, Evaluation, Example, digest, seed_for
 from loop.repeats import Known
-from loop.room import ADMISSIONS, ATTEMPTS, CHECKPOINT, CRITIQUES, DATASET, EVALUATION, SAMPLES
+from loop.room import ADMISSIONS, CHECKPOINT, CRITIQUES, DATASET, SAMPLES
 from loop.run import Run, open_run
 from loop.sample import draw_samples
 from loop.seats import Seat
@@ -110,7 +110,8 @@ def play(seed: int, size: Size, folder: Path) -> Found:
     """Everything for one seed: samplers, samples, students."""
     folder = folder.absolute() / f"{digest(asdict(size), PRESETS)[:8]}-seed-{seed}"
     runs = {name: begin(name, seed, size, folder) for name in PRESETS}
-    starts = {name: round_zero(run, size) for name, run in runs.items()}
+    pace = {"cycle": size.cycle, "patience": size.patience, "max_cycles": size.max_cycles}
+    starts = {name: round_zero(run, **pace) for name, run in runs.items()}
     seats = {name: run.bench.student_of(starts[name]).model_copy(update={"name": name}) for name, run in runs.items()}
     costs = sample_costs(seats, runs["small"].bench.demonstrations)
     counts = samples_each(size.samples * max(costs.values()), costs)
@@ -163,18 +164,15 @@ def worked_in_any_order(lengths: Mapping[int, int], seed: int) -> list[dict[str,
     return rows
 
 
-def round_zero(run: Run, size: Size) -> Checkpoint:
-    """The converged student."""
-    room, bench = run.room("000"), run.bench
-    pace = {"cycle": size.cycle, "patience": size.patience, "max_cycles": size.max_cycles}
-    return room.once(CHECKPOINT, lambda: make_student(room, bench, **pace))
+def round_zero(run: Run, **pace: int) -> Checkpoint:
+    """The converged student. Args: pace: as of `make_student`."""
+    room = run.room("000")
+    return room.once(CHECKPOINT, lambda: make_student(room, run.bench, **pace))
 
 
 def exam(run: Run, name: str, student: Checkpoint) -> Evaluation:
     """How a student does, greedily, on the problems that are the same for all."""
-    room, bench = run.room(name), run.bench
-    attempts = room.once(ATTEMPTS, lambda: sit_exam(bench.tasks.dev, student, room, bench))
-    return room.once(EVALUATION, lambda: evaluate("dev", attempts, student, bench.judge))
+    return examine("dev", student, run.room(name), run.bench)
 
 
 def draw(run: Run, count: int, student: Checkpoint, size: Size) -> tuple[Drawn, list[Example]]:

@@ -17,12 +17,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -32,16 +30,15 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.compute_matched import Lines
-from loop.evaluate import evaluate, sit_exam
+from benchmarks.compute_matched import Lines, round_zero
+from loop.evaluate import examine
 from loop.files import write_atomic
 from loop.objective import read_objective
 from loop.presets import StudentPreset, read_preset
-from loop.records import Evaluation, Problem, Score, digest
-from loop.room import ATTEMPTS, CHECKPOINT, EVALUATION
+from loop.records import Evaluation, Score, Spent, digest
 from loop.run import Run, open_run
 from loop.statistics import paired_gain
-from loop.train import make_student
+from loop.status import Standing, read_standing
 
 HERE = Path(__file__).parent
 DEFAULT = HERE.parent / "OBJECTIVE.md"
@@ -158,16 +155,10 @@ def begin_big(size: Size, rate: float, folder: Path) -> Run:
 
 def train_big(run: Run, rate: float, size: Size) -> Sat:
     """Train it to convergence, and have its best checkpoint sit both exams."""
-    room, bench = run.room("000"), run.bench
-    pace = {"cycle": size.cycle, "patience": size.patience, "max_cycles": size.max_cycles}
-    student = room.once(CHECKPOINT, lambda: make_student(room, bench, **pace))
-
-    def sit(exam: str, name: str, problems: Sequence[Problem]) -> Evaluation:
-        room = run.room(name)
-        attempts = room.once(ATTEMPTS, lambda: sit_exam(problems, student, room, bench))
-        return room.once(EVALUATION, lambda: evaluate(exam, attempts, student, bench.judge))
-
-    dev, test = sit("dev", "000", bench.tasks.dev), sit("test", "test/000", bench.tasks.test)
+    student = round_zero(run, cycle=size.cycle, patience=size.patience, max_cycles=size.max_cycles)
+    dev, test = (
+        examine(exam, student, run.room(room), run.bench) for exam, room in (("dev", "000"), ("test", "test/000"))
+    )
     flops = 6.0 * student.parameters * student.tokens
     name = f"demonstrations alone, learning rate {rate:g}, step {student.kept} of {student.steps}"
     return Sat(name, student.parameters, student.tokens, flops, dev.score, test)
@@ -176,54 +167,43 @@ def train_big(run: Run, rate: float, size: Size) -> Sat:
 def small_students(size: Size, folder: Path) -> list[Sat]:
     """The small student by the loop; by the uniform plan for as many tokens; and the loop's round 0 and control."""
     loop = play(write_objective(folder / "loop", size))
-    spent = sum(one["spent"]["tokens_sampled"] + one["spent"]["tokens_trained"] for one in loop.rounds)
+    spent = sum(cost.tokens_sampled + cost.tokens_trained for cost in spent_on(loop, "best"))
     budget = {"rounds": 4 * size.rounds, "tokens": spent + spent // size.rounds}  # the last round may not fit
     told = write_objective(folder / "uniform", size, budget=budget, control=False, cast={"orchestrator": "uniform"})
-    uniform = play(told)
-    control = loop.sat("demonstrations alone, the loop's control", "control")
     return [
-        loop.sat("demonstrations alone, round 0", "start"),
-        *([control] if control else []),
-        uniform.sat("uniform plan, as many tokens", "best"),
-        loop.sat("the loop", "best"),
+        *sat(loop, "start", "demonstrations alone, round 0"),
+        *sat(loop, "control", "demonstrations alone, the loop's control"),
+        *sat(play(told), "best", "uniform plan, as many tokens"),
+        *sat(loop, "best", "the loop"),
     ]
 
 
-@dataclass(frozen=True)
-class Played:
-    """A run of the loop that is finished."""
-
-    folder: Path
-    rounds: list[dict[str, Any]]
-    """As `loop status --json` has them."""
-    control: dict[str, Any] | None
-
-    def sat(self, name: str, who: str) -> Sat:
-        """How its start, control or best did on both exams, and what was spent on that."""
-        test = sorted((self.folder / "test").glob(f"*-{who}/evaluation.json"))[-1]
-        first, best = self.rounds[0]["dev"], [row["dev"] for row in self.rounds if row["kept"]][-1]
-        dev = {"start": first, "control": (self.control or {}).get("dev"), "best": best}[who]
-        rooms = {"start": "000", "control": "control/*", "best": "[0-9]*"}[who]
-        with closing(sqlite3.connect(self.folder / "run.db")) as ledger:
-            told = "SELECT coalesce(sum(tokens_trained), 0), coalesce(sum(flops), 0) FROM spent WHERE room GLOB ?"
-            tokens, flops = ledger.execute(told, (rooms,)).fetchone()
-            if who == "control":  # it goes on from round 0
-                before = ledger.execute(told, ("000",)).fetchone()
-                tokens, flops = tokens + before[0], flops + before[1]
-        made = json.loads((self.folder / "rounds/000/round.json").read_text(encoding="utf-8"))["checkpoint"]
-        dev = Score(correct=round(dev["score"] * dev["n"]), **dev)
-        return Sat(name, made["parameters"], tokens, flops, dev, Evaluation(**json.loads(test.read_text("utf-8"))))
-
-
-def play(objective: Path) -> Played:
+def play(objective: Path) -> Standing:
     """Run an objective to its end, unless that was done before."""
     run = objective.parent / "run"
-    loop = [sys.executable, "-m", "loop.cli"]
+    command = [sys.executable, "-m", "loop.cli", "run", str(objective), "--run", str(run)]
     with (objective.parent / "run.log").open("a", encoding="utf-8") as log:
-        subprocess.run([*loop, "run", str(objective), "--run", str(run)], check=True, stdout=log, stderr=log)
-    text = subprocess.run([*loop, "status", str(run), "--json"], check=True, capture_output=True, text=True).stdout
-    status = json.loads(text)
-    return Played(run, status["rounds"], status.get("control"))
+        subprocess.run(command, check=True, stdout=log, stderr=log)
+    return read_standing(run)
+
+
+def sat(run: Standing, who: str, name: str) -> Iterator[Sat]:
+    """How a run's start, best or control did on both exams; nothing where no round was kept, so that none sat."""
+    dev, test = (run.exams.of(exam, run.best)[who] for exam in ("dev", "test"))
+    made = run.rounds[0].checkpoint
+    if dev and test and made:
+        costs = spent_on(run, who)
+        tokens, flops = sum(cost.tokens_trained for cost in costs), sum(cost.flops for cost in costs)
+        yield Sat(name, made.parameters, tokens, flops, dev.score, test)
+
+
+def spent_on(run: Standing, who: str) -> list[Spent]:
+    """What was spent on it, room by room: all begin with round 0."""
+    return [
+        cost
+        for room, cost in run.spent.items()
+        if room == "000" or (room.isdigit() and who == "best") or (room.startswith("control/") and who == "control")
+    ]
 
 
 def show(big: list[Sat], small: list[Sat]) -> None:

@@ -163,12 +163,10 @@ def _shown(score: Score | None) -> str:
 
 def _results(standing: Standing) -> list[_Result]:
     """The sealed test first, where it was opened for this best."""
-    exams, best = standing.exams, standing.best
-    tests = [exams.test(who, best) for who in ("best", "start", "control")]
-    devs = [exams.by_room.get(f"{best:03}"), exams.by_room.get("000"), exams.control()]
     found = []
-    for name, sittings in (("sealed test", tests), ("dev", devs)):
-        first, start, control = (sitting.score if sitting else None for sitting in sittings)
+    for name, exam in (("sealed test", "test"), ("dev", "dev")):
+        sat = standing.exams.of(exam, standing.best).values()
+        start, first, control = (sitting.score if sitting else None for sitting in sat)
         if first is not None:
             found.append(_Result(name, first.n, first, start, control))
     return found

@@ -7,7 +7,7 @@ from functools import partial
 
 from loop.bench import keyed
 from loop.errors import DamagedCheckpointError
-from loop.evaluate import evaluate, sample_exam, sit_exam
+from loop.evaluate import evaluate, examine
 from loop.records import Checkpoint, Evaluation
 from loop.room import ATTEMPTS, CHECKPOINT, EVALUATION, PLAN, Room
 from loop.rounds import LOST, Round, best_of
@@ -31,7 +31,7 @@ def play_control(run: Run) -> None:
         tokens = max(trained.tokens, trained.matched)
         choice = played.fetch(PLAN).training
         student = room.once(CHECKPOINT, partial(train_control, tokens, choice, start, room, bench))
-        _examine(run, room, student, "dev")
+        examine("dev", student, room, run.bench)
 
 
 def play_weak(run: Run) -> None:
@@ -57,7 +57,7 @@ def play_test(run: Run) -> None:
     """Open the sealed test: the best student, and beside it the control's best and the student of round 0."""
     students, best = contestants(run), best_round(run)
     for name, checkpoint in students.items():
-        _examine(run, run.room(f"test/{best.round:03}-{name}"), checkpoint, "test")
+        examine("test", checkpoint, run.room(f"test/{best.round:03}-{name}"), run.bench)
 
 
 def contestants(run: Run) -> dict[str, Checkpoint]:
@@ -106,10 +106,3 @@ def best_so_far(run: Run) -> tuple[Checkpoint, Evaluation]:
     run.screen.note(lost)
     run.ledger.set_facts(**{LOST: [*(run.ledger.fact(LOST) or ()), best.round]})
     return best_so_far(run)
-
-
-def _examine(run: Run, room: Room, student: Checkpoint, exam: str) -> Evaluation:
-    bench, problems = run.bench, run.bench.tasks.dev if exam == "dev" else run.bench.tasks.test
-    attempts = room.once(ATTEMPTS, lambda: sit_exam(problems, student, room, bench))
-    sampled = sample_exam(exam, student, room, bench)
-    return room.once(EVALUATION, lambda: evaluate(exam, attempts, student, bench.judge, sampled=sampled))

@@ -10,7 +10,7 @@ from loop.bench import Bench, keyed
 from loop.decide import Bar, decide, noise_of, problems_again
 from loop.judging import Judge
 from loop.records import CellScore, Checkpoint, Evaluation, Problem, Sample
-from loop.room import AGAIN, ATTEMPTS, SAMPLED, Room
+from loop.room import AGAIN, ATTEMPTS, EVALUATION, SAMPLED, Room
 from loop.rounds import Noise
 from loop.sampled import keyed_samples, with_sampled
 from loop.seats import Draw
@@ -22,17 +22,30 @@ def sit_exam(problems: Sequence[Problem], student: Checkpoint, room: Room, bench
     return bench.draw(room, ATTEMPTS, [Draw(bench.student_of(student), keyed(problems))])
 
 
-def sample_exam(exam: str, student: Checkpoint, room: Room, bench: Bench) -> list[Sample]:
-    """The student's answers to every problem of dev or test at the temperature at which a plan would draw them.
+def sample_exam(
+    problems: Sequence[Problem], samples: int, student: Checkpoint, room: Room, bench: Bench
+) -> list[Sample]:
+    """So many answers of the student to every problem, at the temperature at which a plan would draw them.
 
-    None where the objective asks for none. What it costs was held back.
+    What it costs was held back.
     """
-    samples = bench.tasks.samples[exam]
-    if not samples:
-        return []
-    wanted = keyed_samples(bench.tasks.dev if exam == "dev" else bench.tasks.test, samples)
-    draw = Draw(bench.student_of(student), wanted, temperature=TEMPERATURE)
-    return room.once(SAMPLED, lambda: bench.draw(room, SAMPLED, [draw]))
+    wanted = keyed_samples(problems, samples)
+    return bench.draw(room, SAMPLED, [Draw(bench.student_of(student), wanted, temperature=TEMPERATURE)])
+
+
+def examine(
+    exam: str,
+    student: Checkpoint,
+    room: Room,
+    bench: Bench,
+    best: Evaluation | None = None,
+    bar: Bar | None = None,
+) -> Evaluation:
+    """Have the student sit dev or test, with the samples that the objective asks for; see `evaluate`."""
+    problems, samples = bench.tasks.dev if exam == "dev" else bench.tasks.test, bench.tasks.samples[exam]
+    attempts = room.once(ATTEMPTS, lambda: sit_exam(problems, student, room, bench))
+    sampled = room.once(SAMPLED, lambda: sample_exam(problems, samples, student, room, bench)) if samples else []
+    return room.once(EVALUATION, lambda: evaluate(exam, attempts, student, bench.judge, best, bar, sampled))
 
 
 def sit_again(problems: Sequence[Problem], student: Checkpoint, room: Room, bench: Bench) -> list[Sample]:

@@ -261,8 +261,7 @@ def _flattery(standing: Standing) -> float:
 
 
 def _tested(standing: Standing, number: int) -> Score | None:
-    who = "best" if number == standing.best else "start" if number == 0 else ""
-    found = standing.exams.test(who, standing.best) if who else None
+    found = standing.tested(number)
     return found.score if found else None
 
 

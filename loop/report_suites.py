@@ -46,12 +46,7 @@ def suite_parts(standing: Standing) -> dict[str, Any]:
 
 def _sittings(standing: Standing, exam: str) -> dict[str, Evaluation]:
     """Who sat an exam: start, best (where it is not round 0's student) and control."""
-    exams = standing.exams
-    if exam == "dev":
-        sat = {"start": exams.by_room.get("000"), "best": exams.by_room.get(f"{standing.best:03}")}
-        sat["control"] = exams.control()
-    else:
-        sat = {who: exams.test(who, standing.best) for who in ("start", "best", "control")}
+    sat = standing.exams.of(exam, standing.best)
     return {who: found for who, found in sat.items() if found and not (who == "best" and standing.best == 0)}
 
 

@@ -19,7 +19,7 @@ from loop.diagnose import diagnose, sit_probe, tally_probe
 from loop.drill import choose_drills
 from loop.earlier import Earlier, earlier_examples
 from loop.errors import ObjectiveError, StageError
-from loop.evaluate import evaluate, measure_noise, sample_exam, sit_again, sit_exam
+from loop.evaluate import examine, measure_noise, sit_again
 from loop.lessons import Lessons
 from loop.pair import pair_attempts
 from loop.plan import make_plan
@@ -31,14 +31,12 @@ from loop.room import (
     ADMISSIONS,
     AGAIN,
     ANNOTATIONS,
-    ATTEMPTS,
     CALIBRATIONS,
     CHECKPOINT,
     CRITIQUES,
     DATASET,
     DIAGNOSIS,
     DRILLS,
-    EVALUATION,
     PAIRS,
     PLAN,
     PREPARED,
@@ -94,9 +92,7 @@ def play_round_zero(run: Run) -> Round:
     """The converged student before the loop: what every gain is measured from."""
     room, bench = run.room("000"), run.bench
     student = room.once(CHECKPOINT, lambda: make_student(room, bench))
-    attempts = room.once(ATTEMPTS, lambda: sit_exam(bench.tasks.dev, student, room, bench))
-    sampled = sample_exam("dev", student, room, bench)
-    evaluation = room.once(EVALUATION, lambda: evaluate("dev", attempts, student, bench.judge, sampled=sampled))
+    evaluation = examine("dev", student, room, bench)
     again = room.once(AGAIN, lambda: sit_again(bench.tasks.dev, student, room, bench))
     probe = room.once(PROBE, lambda: sit_probe(student, Earlier(), room, bench))
     room.once(DIAGNOSIS, lambda: diagnose(probe, room, bench))
@@ -131,12 +127,7 @@ def play_round(run: Run, number: int) -> Round:
         learn_to_judge(all_tried(run, number, samples, critiques), best, room, bench)
     start = best if plan.training.start == "best" else run.room("000").fetch(CHECKPOINT)
     student = room.once(CHECKPOINT, lambda: train_student(lessons, plan.training, start, room, bench))
-    attempts = room.once(ATTEMPTS, lambda: sit_exam(bench.tasks.dev, student, room, bench))
-    sampled = sample_exam("dev", student, room, bench)
-    bar = bar_of(run.ledger.rounds())
-    evaluation = room.once(
-        EVALUATION, lambda: evaluate("dev", attempts, student, bench.judge, best_exam, bar, sampled)
-    )
+    evaluation = examine("dev", student, room, bench, best_exam, bar_of(run.ledger.rounds()))
     now_best = student if evaluation.verdict and evaluation.verdict.keep else best
     probe = room.once(PROBE, lambda: sit_probe(now_best, drawn, room, bench))
     room.once(DIAGNOSIS, lambda: diagnose(probe, room, bench, evaluation, best_exam))

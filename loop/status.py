@@ -19,26 +19,11 @@ from loop.files import file_digest
 from loop.ledger import Ledger
 from loop.records import Evaluation, Score, Spent
 from loop.rounds import LOST, Round, best_of
+from loop.sittings import Sittings
 from loop.suites import as_public, gain_over
 
 STYLES = {"discarded": "dim", "failed": "red"}
 """How a row looks in a terminal; the words say the same."""
-
-
-@dataclass(frozen=True)
-class Exams:
-    """Evaluations of one run, by the room they were sat in."""
-
-    by_room: dict[str, Evaluation]
-
-    def control(self) -> Evaluation | None:
-        """The control's best look at dev."""
-        found = [e for room, e in self.by_room.items() if room.startswith("control/")]
-        return max(found, key=lambda e: e.score.score, default=None)
-
-    def test(self, who: str, best: int) -> Evaluation | None:
-        """A sitting of the test: best, start or control, opened for the run's best round."""
-        return self.by_room.get(f"test/{best:03}-{who}")
 
 
 @dataclass(frozen=True)
@@ -50,7 +35,7 @@ class Standing:
     rounds: Sequence[Round]
     spent: dict[str, Spent]
     """By room."""
-    exams: Exams
+    exams: Sittings
     ended: str
     seconds: float
     events: Sequence[tuple[str, str, str]] = ()  # (time, kind, text), oldest first
@@ -74,16 +59,17 @@ class Standing:
         rooms = [room for room in self.exams.by_room if room.startswith("test/") and room.endswith("-best")]
         return sorted(int(room[5:8]) for room in rooms)
 
+    def tested(self, number: int) -> Evaluation | None:
+        """How the student of a round did on the sealed test: only the best and that of round 0 sit it."""
+        who = "best" if number == self.best else "start" if number == 0 else ""
+        return self.exams.test(who, self.best) if who else None
+
     def gain(self, exam: str = "dev") -> tuple[float, float, float, str] | None:
         """The claimed gain with its 95 % interval, over the better of round 0 and the control; and which it was.
 
         None without a control: then nothing is claimed.
         """
-        if exam == "dev":
-            best, start = self.exams.by_room.get(f"{self.best:03}"), self.exams.by_room.get("000")
-            control = self.exams.control()
-        else:
-            best, start, control = (self.exams.test(who, self.best) for who in ("best", "start", "control"))
+        start, best, control = self.exams.of(exam, self.best).values()
         if best is None or start is None or control is None:
             return None
         rival, name = max(((start, "round 0"), (control, "the control")), key=lambda pair: pair[0].score.score)
@@ -110,7 +96,7 @@ def read_standing(run: Path) -> Standing:
         status=_status(ledger, launches),
         rounds=ledger.rounds(),
         spent=spent,
-        exams=Exams(exams),
+        exams=Sittings(exams),
         ended=ledger.fact("ended") or "",
         seconds=sum(launch[2] for launch in launches),
         events=ledger.events(),
@@ -154,7 +140,7 @@ def as_table(standing: Standing) -> Table:
         best, start = closed.round == standing.best, closed.round == 0
         table.add_row(
             f"{'* ' if best else ''}{closed.round}", closed.status,
-            *_shown(closed.dev), _tested(standing, closed.round),
+            *_shown(closed.dev), _tested(standing.tested(closed.round)),
             "" if start else f"{closed.sampled:,}", "" if start else f"{closed.examples:,}",
             in_tokens(cost.tokens_sampled + cost.tokens_trained), *(in_usd(cost.usd) for _ in paid),
             in_time(cost.seconds), in_p(closed.verdict.p) if closed.verdict else "",
@@ -164,7 +150,7 @@ def as_table(standing: Standing) -> Table:
         cost = sum((cost for room, cost in standing.spent.items() if room.startswith("control/")), Spent())
         test = standing.exams.test("control", standing.best)
         table.add_row(
-            "", "control", *_shown(control.score), f"{test.score.score:.3f}" if test else "", "", "",
+            "", "control", *_shown(control.score), _tested(test), "", "",
             in_tokens(cost.tokens_sampled + cost.tokens_trained), *("" for _ in paid), in_time(cost.seconds), "",
         )  # fmt: skip
     return table
@@ -249,8 +235,7 @@ def _round(standing: Standing, closed: Round) -> dict[str, Any]:
         "strategies": list(closed.strategies),
         "spent": cost.model_dump(),
     }
-    who = "best" if closed.round == standing.best else "start" if closed.round == 0 else ""
-    if who and (tested := standing.exams.test(who, standing.best)):
+    if tested := standing.tested(closed.round):
         row["test"] = _score(tested.score, tested)
     return row
 
@@ -260,9 +245,7 @@ def _score(score: Score, exam: Evaluation | None) -> dict[str, Any]:
     return {"score": score.score, "low": score.low, "high": score.high, "n": score.n, **more}
 
 
-def _tested(standing: Standing, number: int) -> str:
-    who = "best" if number == standing.best else "start" if number == 0 else ""
-    found = standing.exams.test(who, standing.best) if who else None
+def _tested(found: Evaluation | None) -> str:
     return f"{found.score.score:.3f}" if found else ""
 
 

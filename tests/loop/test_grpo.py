@@ -68,8 +68,12 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Tasks:
 @pytest.fixture(scope="module")
 def student(crew: Crew, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A student that says the first or the last number, as it was shown."""
-    out = tmp_path_factory.mktemp("student")
-    shown = [(row.prompt, row.response) for row in DEMONSTRATED]
+    return taught(crew, tmp_path_factory.mktemp("student"), DEMONSTRATED)
+
+
+def taught(crew: Crew, out: Path, demonstrations: Sequence[Demonstration]) -> Path:
+    """A student that has learnt the demonstrations but for the first twenty."""
+    shown = [(row.prompt, row.response) for row in demonstrations]
     job = ConvergeJob(
         train=TrainJob("", str(out), tuple((p, r, 1) for p, r in shown[20:]), SETTINGS, "full", seed=0),
         architecture=SHAPE,

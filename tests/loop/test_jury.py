@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from fault_server import FaultServer
-from test_grpo import BOLD, CHOICE, ROWS, SETTINGS, SHAPE, WRITTEN, quiet, weights
+from test_grpo import BOLD, CHOICE, ROWS, WRITTEN, quiet, taught, weights
 
 from agents.engines import Request, SamplingJob
 from agents.verdicts import Criterion, Rubric
@@ -20,7 +20,7 @@ from loop.budget import Meter
 from loop.crew import Ask, Crew, Report
 from loop.errors import StageError
 from loop.files import read_rows
-from loop.jobs import ConvergeJob, DrillJob, TrainJob
+from loop.jobs import DrillJob, TrainJob
 from loop.judging import Judge
 from loop.jury import jurors, jury
 from loop.ledger import Ledger
@@ -63,14 +63,7 @@ def judge() -> Judge:
 @pytest.fixture(scope="module")
 def student(crew: Crew, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A student that says the right number, now with a word before it and now without."""
-    out = tmp_path_factory.mktemp("student")
-    rows = [(row.prompt, row.response) for row in SHOWN]
-    job = ConvergeJob(
-        train=TrainJob("", str(out), tuple((p, r, 1) for p, r in rows[20:]), SETTINGS, "full", seed=0),
-        architecture=SHAPE, held_out=tuple(rows[:20]), answer="####", max_new_tokens=WRITTEN, cycle=300, max_cycles=1,
-    )  # fmt: skip
-    crew.run("loop.training.convergence:converge", job, quiet, "converge")
-    return out
+    return taught(crew, tmp_path_factory.mktemp("student"), SHOWN)
 
 
 def problems(rows: Sequence[str]) -> tuple[Problem, ...]:

@@ -12,8 +12,9 @@ from loop.figures import in_p, in_time, in_tokens, in_usd
 from loop.ledger import Ledger
 from loop.records import Evaluation, Spent
 from loop.rounds import Round
+from loop.sittings import Sittings
 from loop.statistics import mcnemar, wilson
-from loop.status import Exams, Standing, as_json, as_table, claim, read_standing
+from loop.status import Standing, as_json, as_table, claim, read_standing
 from loop.timing import time_rows, time_table
 
 N = 200
@@ -57,7 +58,7 @@ def standing(
         exams |= {f"test/{best}-best": exam(test, "test"), f"test/{best}-start": exam(range(60), "test")}
     rooms = ("000", "001", "002", "control/001", "test/001-best")
     spent = {room: Spent(tokens_sampled=123_456_789, tokens_trained=10**6, seconds=4000.0) for room in rooms}
-    return Standing(Path("/somewhere/runs/sums-0123abcd"), status, rounds, spent, Exams(exams), "rounds", 20_000.0)
+    return Standing(Path("/somewhere/runs/sums-0123abcd"), status, rounds, spent, Sittings(exams), "rounds", 20_000.0)
 
 
 def shown(what: RenderableType, width: int) -> list[str]:
@@ -145,7 +146,7 @@ def test_nothing_more_is_claimed_than_shown(state: Standing, words: str) -> None
 
 
 def test_before_round_zero_is_done() -> None:
-    empty = Standing(Path("run"), "running", [], {}, Exams({}), "", 0.0)
+    empty = Standing(Path("run"), "running", [], {}, Sittings({}), "", 0.0)
     assert claim(empty) == "Round 0 is not finished: there is nothing to compare yet."
     assert shown(as_table(empty), 80)
 

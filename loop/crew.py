@@ -87,8 +87,6 @@ class Crew:
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         # Threads that spin while they wait make a small student 5 to 10 times slower on a machine with other work.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        # Children end without farewell, so Python's tracker puts their locks away, and would say so on the terminal.
-        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
         multiprocessing.forkserver.ensure_running()
 
     def run(self, work: str, job: Any, report: Report, name: str, answer: Ask | None = None) -> Work:
@@ -168,11 +166,14 @@ def _resolve(work: str) -> Callable[..., Any]:
 
 def _child(work: str, job: Any, may_ask: bool, pipe: Connection, alive: Connection, log: str) -> None:
     """What runs in the child: the work, its output in a file, and a watch on the parent."""
+    from tqdm import tqdm
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears the keyboard, and decides
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     faulthandler.enable()
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system's, which a child leaves behind
     threading.Thread(target=_exit_with_parent, args=(alive,), daemon=True).start()
 
     def report(done: float, total: float, rate: str) -> None:

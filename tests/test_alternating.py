@@ -185,3 +185,8 @@ def test_what_was_lost_is_in_the_log_and_in_the_ledger(runs: Runs) -> None:
         assert lost[0] > 0 and (lost[1] > 0) == (TRAINING[number]["method"] == "grpo")
         room = f"{number:03}"
         assert found[room] == [spent + more for spent, more in zip(wanted[room], lost, strict=True)]
+
+
+def test_nothing_is_left_for_the_system_to_put_away(runs: Runs) -> None:
+    """A child leaves no semaphore, which would outlive a run that is killed."""
+    assert "leaked" not in runs[0].with_suffix(".said").read_text()

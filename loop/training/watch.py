@@ -160,7 +160,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             diverged.trained = self.trained(kwargs["model"])
             raise diverged
         self.loss = loss
-        rate = self.tokens / max(time.monotonic() - self._began, 1e-9)
+        rate = self.tokens / max(self.engine_seconds, 1e-9)  # of all launches, as the tokens are
         self._report(self.steps, self._of, f"{rate:,.0f} tokens/s, loss {loss:.3f}")
         more = {name: logs[key] for key, name in self.shown.items() if key in logs}
         self.log({"step": self.steps, "of": self._of, "loss": loss, "tokens": self.tokens, **more})

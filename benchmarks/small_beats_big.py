@@ -1,11 +1,11 @@
-"""A small student improved by the loop against one of a hundred times its size, taught by the demonstrations alone.
+"""A small student improved by the loop against one of 86 times its size, taught by the demonstrations alone.
 
     python -m benchmarks.small_beats_big [--folder FOLDER] [--big] [--quick]
 
 The objective is the default one. Four students sit the same sealed test:
 - 30M parameters, trained on the demonstrations to convergence with each of three learning rates, in cycles of as many
-  passes as the small one's; the rate that does best on dev counts. It takes an hour or two on two cores, so what it
-  came to is kept in benchmarks/results/small_beats_big.json; `--big` trains it again, as does a change of the task.
+  passes as the small one's; the rate that does best on dev counts. It takes an hour on two cores, so what it came
+  to is kept in benchmarks/results/small_beats_big.json; `--big` trains it again, as does a change of the task.
 - 0.35M (preset `tiny`), improved by the loop: `loop run`, to the end of its rounds.
 - the same by the uniform plan, in as many rounds as it takes to spend as many tokens.
 - the same on the demonstrations alone, for as many tokens as the loop trained: the loop's control.

@@ -32,19 +32,16 @@ class Found:
 def show(found: Sequence[Found], links: int) -> None:
     """Print the table and the differences."""
     console = Console(width=110)
-    table = Table(title=f"on demonstrations of the same generator, mean over {len(found)} seeds (95 %)")
-    for name in ("student", "loss", "", "logits averaged", "accuracy", " ", "passes", "to serve"):
+    table = Table(title=f"on demonstrations of the same generator, mean of {len(found)} seeds ± 95 %")
+    for name in ("student", "loss", "logits averaged", "accuracy", "passes", "to serve"):
         table.add_column(name, justify="left" if name == "student" else "right")
     for name in rows(links):
         arms = [one.arms[name] for one in found]
         losses, right = [arm.loss for arm in arms], [arm.accuracy for arm in arms]
         several = name in ("independent ensemble", "chain ensemble")
-        by_logit = f"{fmean(arm.by_logit for arm in arms):.4f}" if several else ""
+        by_logit = f"{fmean(arm.by_logit for arm in arms):.3f}" if several else ""
         passes, serve = cost(name, links)
-        table.add_row(
-            name, f"{fmean(losses):.4f}", spread(losses), by_logit, f"{fmean(right):.3f}", spread(right, 3),
-            passes, serve,
-        )  # fmt: skip
+        table.add_row(name, around(losses), by_logit, around(right), passes, serve)
     console.print(table)
     for better, worse in pairs(links):
         gaps = [one.arms[worse].loss - one.arms[better].loss for one in found]
@@ -87,7 +84,7 @@ def cost(name: str, links: int) -> tuple[str, str]:
     return f"{trained:.1f}", f"{links if name.endswith('ensemble') else 1}"
 
 
-def spread(values: Sequence[float], digits: int = 4) -> str:
-    """The interval over seeds."""
-    found = over(list(values))
-    return f"{found[1]:.{digits}f} to {found[2]:.{digits}f}" if found else ""
+def around(values: Sequence[float]) -> str:
+    """The mean with half of the interval over seeds."""
+    found = over(values)
+    return f"{found[0]:.3f} ± {found[2] - found[0]:.3f}" if found else f"{fmean(values):.3f}"

@@ -275,16 +275,16 @@ def hypothesis(portions: Sequence[Portion], allotments: Sequence[Allotment], bri
     learning = [p.of for p in portions if p.of.solved < 0.5 and p.of.alive >= 0.5]
     wanted = {(allotment.skill, allotment.level): allotment for allotment in allotments}
     drawn = [(p.of, wanted[p.of.key]) for p in portions if p.of.key in wanted]
-    count = sum(allotment.problems * allotment.samples for _, allotment in drawn)
     rows = sum(allotment.problems * one_of(of.sampled, allotment.samples) for of, allotment in drawn)
     cost = sum(allotment.problems * allotment.samples * of.tokens for of, allotment in drawn)
     trained = cost_of(portions, brief)[1] * affordable(portions, brief)
     rise = sum(of.cell.share * (1 - of.mean) * of.learning for of, _ in drawn) * HEADROOM
+    dev = f"dev up by about {rise:.3f}" if any(of.cell.share for of, _ in drawn) else "dev has none of these cells"
     parts = [
         f"To practise nearly evenly, since these fail and give rows: {_named(learning)}." if learning else "",
         f"To rehearse only, since these pass nearly always: {_named(solved)}." if solved else "",
         f"To scout only, since these give too few rows: {_named(barren)}." if barren else "",
-        f"Expected of {count} samples: {rows:.0f} or more new rows, and dev up by about {rise:.3f};",
+        f"Expected of {sum(a.problems * a.samples for _, a in drawn)} samples: {rows:.0f} or more new rows; {dev};",
         f"cost about {cost:.0f} tokens sampled and {trained:.0f} trained.",
     ]
     return " ".join(filter(None, parts))[:4000]

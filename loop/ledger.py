@@ -27,7 +27,6 @@ from loop.rounds import Round
 VERSION = 1
 
 Spending = tuple[str, str, Spent, float, int]
-"""(room, stage, spent, engine seconds, peak bytes)."""
 
 SCHEMA = """
 CREATE TABLE fact   (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -201,28 +200,32 @@ class Ledger:
         """All closed rounds in order, failed and discarded ones too."""
         return [Round.model_validate_json(r[0]) for r in self._rows("SELECT record FROM round ORDER BY round")]
 
-    # What was spent. One row a stage, replaced by its new total as the stage goes on.
+    # What was spent. One row a stage, replaced by its new total as the stage goes on; seconds are added up.
 
     def spend(self, room: str, stage: str, spent: Spent, engine_seconds: float = 0.0, peak_bytes: int = 0) -> None:
-        """Set what a stage has cost so far."""
+        """Set what a stage has cost so far; the seconds of one that is there already stay."""
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (room, stage) DO UPDATE SET"
                 " tokens_sampled = excluded.tokens_sampled, tokens_trained = excluded.tokens_trained,"
-                " flops = excluded.flops, seconds = excluded.seconds, usd = excluded.usd,"
-                " engine_seconds = excluded.engine_seconds, peak_bytes = excluded.peak_bytes",
-                (room, stage, spent.tokens_sampled, spent.tokens_trained, spent.flops, spent.seconds,
-                 spent.usd, engine_seconds, peak_bytes),
-            )  # fmt: skip
+                " flops = excluded.flops, usd = excluded.usd, engine_seconds = excluded.engine_seconds,"
+                " peak_bytes = excluded.peak_bytes",
+                (room, stage, *spent.model_dump().values(), engine_seconds, peak_bytes),
+            )
+
+    def add_seconds(self, room: str, stage: str, seconds: float) -> None:
+        """Add to the seconds that a stage has taken, over all tries and launches."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO spent VALUES (?, ?, 0, 0, 0, ?, 0, 0, 0) ON CONFLICT (room, stage) DO UPDATE SET"
+                " seconds = seconds + excluded.seconds",
+                (room, stage, seconds),
+            )
 
     def spendings(self) -> list[Spending]:
         """(room, stage, spent, engine seconds, peak bytes) of every stage, in order."""
-        rows = self._rows(
-            "SELECT room, stage, tokens_sampled, tokens_trained, flops, seconds, usd, engine_seconds,"
-            " peak_bytes FROM spent ORDER BY rowid"
-        )
-        names = ("tokens_sampled", "tokens_trained", "flops", "seconds", "usd")
-        return [(r[0], r[1], Spent(**dict(zip(names, r[2:7], strict=True))), r[7], r[8]) for r in rows]
+        rows = self._rows("SELECT * FROM spent ORDER BY rowid")
+        return [(r[0], r[1], Spent(**dict(zip(Spent.model_fields, r[2:7], strict=True))), r[7], r[8]) for r in rows]
 
     def spent(self, room: str | None = None) -> Spent:
         """The sum over one room, or over all."""

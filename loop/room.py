@@ -13,9 +13,10 @@ from pydantic import BaseModel
 
 from agents.replies import Diagnosis, Plan
 from agents.selfinstruct.rows import Round as Asked
+from loop.budget import BudgetSpent
 from loop.calibration import Calibration, Judgement
 from loop.drilled import Drill
-from loop.errors import DamagedRunError
+from loop.errors import DamagedRunError, LoopError
 from loop.evolution import Proposal
 from loop.failpoints import failpoint
 from loop.files import (
@@ -165,12 +166,16 @@ class Room:
             return self._load(stage, path, card)
         self.screen.stage(self.name, stage.name)
         began = time.monotonic()
-        value = work()
+        try:
+            value = work()
+        except (BudgetSpent, LoopError, KeyboardInterrupt):
+            self.ledger.add_seconds(self.name, stage.name, time.monotonic() - began)
+            raise
         self._tick()
         failpoint(f"{stage.name} worked out")
         stage.save(path, value)
         failpoint(f"{stage.name} saved")
-        self._add_seconds(stage.name, time.monotonic() - began)
+        self.ledger.add_seconds(self.name, stage.name, time.monotonic() - began)
         self.ledger.put_card(
             self.name, stage.name, self._card(path, value), closes=value if isinstance(value, Round) else None
         )
@@ -240,11 +245,3 @@ class Room:
             return cast(T, checkpoint)
         _verify(path, card)
         return stage.load(path)
-
-    def _add_seconds(self, stage: str, seconds: float) -> None:
-        for room, name, spent, engine, peak in self.ledger.spendings():
-            if (room, name) == (self.name, stage):
-                spent = spent.model_copy(update={"seconds": seconds})
-                self.ledger.spend(room, name, spent, engine, peak)
-                return
-        self.ledger.spend(self.name, stage, Spent(seconds=seconds))

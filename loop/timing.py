@@ -19,7 +19,8 @@ def time_rows(run: Path) -> list[tuple[str, float, float, int]]:
         if room.startswith(BESIDE):
             continue
         seconds, inside, most = by_stage.get(stage, (0.0, 0.0, 0))
-        by_stage[stage] = (seconds + spent.seconds, inside + engine, max(most, peak))
+        taken = max(spent.seconds, engine)  # a launch that was killed has told its engines' seconds alone
+        by_stage[stage] = (seconds + taken, inside + engine, max(most, peak))
     wall = sum(launch[2] for launch in ledger.launches())
     staged, inside = (sum(row[i] for row in by_stage.values()) for i in (0, 1))
     rows = [(stage, *row) for stage, row in by_stage.items()]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from scripted import Scripted
 
 from agents.engines.scripted import BATCH
 from loop.budget import MARGIN, BudgetSpent, Meter
+from loop.errors import StageError
 from loop.files import read_rows
 from loop.ledger import Ledger
 from loop.objective import Budget, read_objective
 from loop.records import Sample, Spent
+from loop.room import CHECKPOINT, Room
 from loop.rounds import Round
 from loop.run import Run, open_run
 from loop.runner import go
@@ -59,6 +63,24 @@ def spend(ledger: Ledger, room: str, stage: str, **spent: float) -> None:
 
 
 # The meter.
+
+
+@pytest.mark.parametrize("ends", [BudgetSpent("minutes"), StageError("it diverged"), KeyboardInterrupt()])
+def test_the_seconds_of_a_stage_that_was_ended_count_when_it_goes_on(
+    ends: BaseException, ledger: Ledger, tmp_path: Path
+) -> None:
+    room = Room(tmp_path, "001", ledger, Silence())
+
+    def work() -> NoReturn:
+        room.spend(CHECKPOINT, Spent(tokens_trained=7), engine_seconds=1.0)
+        time.sleep(0.1)
+        raise ends
+
+    for tries in (1, 2):
+        with pytest.raises(type(ends)):
+            room.once(CHECKPOINT, work)
+        (known,) = ledger.spendings()
+        assert known[2].seconds >= 0.1 * tries and known[2].tokens_trained == 7 and known[3] == 1.0
 
 
 def test_no_limit_but_those_that_are_set(ledger: Ledger) -> None:

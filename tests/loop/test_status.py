@@ -193,18 +193,19 @@ def test_words_for_numbers() -> None:
 def test_time_table_is_whole_in_eighty_columns(tmp_path: Path) -> None:
     ledger = Ledger.create_or_open(tmp_path / "run.db")
     ledger.begin_launch()
-    ledger.heartbeat(25_000.0)
+    ledger.heartbeat(26_000.0)
     ledger.spend("000", "train", Spent(seconds=12_000.0), 11_000.0, 5 * 2**30)
     ledger.spend("001", "train", Spent(seconds=3_000.0), 2_000.0, 2**30)
     ledger.spend("001", "sit the exam", Spent(seconds=9_000.0), 8_999.0, 2**30)
+    ledger.spend("002", "train", Spent(), 1_000.0)  # of a launch that was killed
     ledger.close()
     whole, *stages = time_rows(tmp_path)
-    assert whole == ("the whole run", 25_000.0, 21_999.0, 5 * 2**30)
-    assert stages[0] == ("train", 15_000.0, 13_000.0, 5 * 2**30)
+    assert whole == ("the whole run", 26_000.0, 22_999.0, 5 * 2**30)
+    assert stages[0] == ("train", 16_000.0, 14_000.0, 5 * 2**30)
     assert stages[-1] == ("around the stages", 1_000.0, 0.0, 0)
     lines = shown(time_table(tmp_path), 80)
     assert all(len(line) <= 80 and "…" not in line for line in lines)
-    assert any(line.split() == ["train", "15,000.0", "13,000.0", "2,000.0", "8.0%", "5.00", "GiB"] for line in lines)
+    assert any(line.split() == ["train", "16,000.0", "14,000.0", "2,000.0", "7.7%", "5.00", "GiB"] for line in lines)
     state = read_standing(tmp_path)
     assert state.status == "running"
-    assert state.seconds == 25_000.0
+    assert state.seconds == 26_000.0

@@ -31,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.compute_matched import Lines, round_zero
+from loop.errors import LoopError
 from loop.evaluate import examine
 from loop.files import write_atomic
 from loop.objective import read_objective
@@ -85,6 +86,8 @@ def main() -> None:
             big = big_students(size, folder, chosen.big or chosen.quick, pool)
             small = pool.submit(small_students, size, folder)
             show(big(), small.result())
+        except LoopError as error:
+            sys.exit(f"small_beats_big: {error}")
         except KeyboardInterrupt:
             os._exit(130)  # the threads would train to the end; their children end with this process
 

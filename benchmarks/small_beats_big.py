@@ -143,7 +143,6 @@ def big_students(size: Size, folder: Path, again: bool, pool: Executor) -> Calla
             "students": [asdict(sat) | {"dev": sat.dev.model_dump(), "test": sat.test.model_dump()} for sat in found],
         }
         if size != QUICK:
-            KEPT.parent.mkdir(exist_ok=True)
             write_atomic(KEPT, json.dumps(told) + "\n")
         return found
 

@@ -27,6 +27,9 @@ from loop.rounds import Round
 VERSION = 1
 
 Spending = tuple[str, str, Spent, float, int]
+"""(room, stage, spent, engine seconds, peak bytes)."""
+COSTS = ("tokens_sampled", "tokens_trained", "flops", "seconds", "usd")
+"""Fields of Spent, in the order of the table's columns."""
 
 SCHEMA = """
 CREATE TABLE fact   (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -184,10 +187,8 @@ class Ledger:
             values = (room, stage, card.file, card.digest, card.rows, detail)
             db.execute("INSERT INTO card VALUES (?, ?, ?, ?, ?, ?)", values)
             if closes is not None:
-                db.execute(
-                    "INSERT INTO round VALUES (?, ?, ?)",
-                    (closes.round, closes.status, closes.model_dump_json()),
-                )
+                line = (closes.round, closes.status, closes.model_dump_json())
+                db.execute("INSERT INTO round VALUES (?, ?, ?)", line)
 
     def cards(self) -> dict[tuple[str, str], Card]:
         """Every card by (room, stage)."""
@@ -210,7 +211,7 @@ class Ledger:
                 " tokens_sampled = excluded.tokens_sampled, tokens_trained = excluded.tokens_trained,"
                 " flops = excluded.flops, usd = excluded.usd, engine_seconds = excluded.engine_seconds,"
                 " peak_bytes = excluded.peak_bytes",
-                (room, stage, *spent.model_dump().values(), engine_seconds, peak_bytes),
+                (room, stage, *(getattr(spent, name) for name in COSTS), engine_seconds, peak_bytes),
             )
 
     def add_seconds(self, room: str, stage: str, seconds: float) -> None:
@@ -225,7 +226,7 @@ class Ledger:
     def spendings(self) -> list[Spending]:
         """(room, stage, spent, engine seconds, peak bytes) of every stage, in order."""
         rows = self._rows("SELECT * FROM spent ORDER BY rowid")
-        return [(r[0], r[1], Spent(**dict(zip(Spent.model_fields, r[2:7], strict=True))), r[7], r[8]) for r in rows]
+        return [(r[0], r[1], Spent(**dict(zip(COSTS, r[2:7], strict=True))), r[7], r[8]) for r in rows]
 
     def spent(self, room: str | None = None) -> Spent:
         """The sum over one room, or over all."""
@@ -241,10 +242,9 @@ class Ledger:
 
     def heartbeat(self, seconds: float, ended: str | None = None) -> None:
         """Record how long this launch has worked, in seconds of a monotonic clock."""
+        told = (seconds, ended, self._launch)
         with self._lock:
-            self._connection.execute(
-                "UPDATE launch SET seconds = ?, ended = ? WHERE id = ?", (seconds, ended, self._launch)
-            )
+            self._connection.execute("UPDATE launch SET seconds = ?, ended = ? WHERE id = ?", told)
 
     def launches(self) -> list[tuple[int, str, float, str | None]]:
         """(pid, started, seconds, how it ended or None) of every launch."""

@@ -62,9 +62,6 @@ def spend(ledger: Ledger, room: str, stage: str, **spent: float) -> None:
     ledger.spend(room, stage, Spent(**spent))
 
 
-# The meter.
-
-
 @pytest.mark.parametrize("ends", [BudgetSpent("minutes"), StageError("it diverged"), KeyboardInterrupt()])
 def test_the_seconds_of_a_stage_that_was_ended_count_when_it_goes_on(
     ends: BaseException, ledger: Ledger, tmp_path: Path
@@ -81,6 +78,9 @@ def test_the_seconds_of_a_stage_that_was_ended_count_when_it_goes_on(
             room.once(CHECKPOINT, work)
         (known,) = ledger.spendings()
         assert known[2].seconds >= 0.1 * tries and known[2].tokens_trained == 7 and known[3] == 1.0
+
+
+# The meter.
 
 
 def test_no_limit_but_those_that_are_set(ledger: Ledger) -> None:
